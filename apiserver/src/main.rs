@@ -1,0 +1,3 @@
+//! The API server daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The datastore daemon: etcd v3 over SQLite.

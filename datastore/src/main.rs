@@ -1,0 +1,3 @@
+//! The datastore daemon: etcd v3 over SQLite.
+
+fn main() {}

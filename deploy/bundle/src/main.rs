@@ -1,0 +1,3 @@
+//! Every daemon in one executable.
+
+fn main() {}

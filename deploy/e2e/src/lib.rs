@@ -1,0 +1,1 @@
+//! Black-box tests: kubectl and HTTP only.

@@ -1,0 +1,3 @@
+//! The supervisor: certificates, tokens, join; starts the others in order and keeps them alive.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! The cluster DNS daemon.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The pod network daemon and its CNI plugins.

@@ -1,0 +1,3 @@
+//! The pod network daemon and its CNI plugins.
+
+fn main() {}

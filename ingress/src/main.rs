@@ -1,0 +1,3 @@
+//! The ingress daemon.
+
+fn main() {}

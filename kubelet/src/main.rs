@@ -1,0 +1,3 @@
+//! The node agent daemon.
+
+fn main() {}

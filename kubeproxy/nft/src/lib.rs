@@ -1,0 +1,1 @@
+//! nftables rule sets as values: build, diff, apply.

@@ -1,0 +1,1 @@
+//! What crosses a wire: the table of API kinds, codecs, patches, etcd and CRI messages.

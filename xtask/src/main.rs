@@ -1,0 +1,3 @@
+//! What a developer runs: up, down, test, tidy, bench.
+
+fn main() {}
