@@ -4,6 +4,8 @@
 //! speaks etcd v3 gRPC to our datastore or to etcd. One suite of laws holds for all of them.
 #![deny(missing_docs)]
 
+pub mod memory;
+
 use std::pin::Pin;
 use std::time::Duration;
 
