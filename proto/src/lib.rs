@@ -1,1 +1,4 @@
 //! What crosses a wire: the table of API kinds, codecs, patches, etcd and CRI messages.
+#![deny(missing_docs)]
+
+pub mod kind;
