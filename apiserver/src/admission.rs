@@ -1,0 +1,115 @@
+//! In-tree admission: a table of plugins in upstream's order; first all mutate, then all validate.
+//!
+//! A plugin is a unit struct in a file of `admission/` that implements [`Plugin`], and one row in [`PLUGINS`].
+
+use serde_json::Value;
+
+use crate::fault::Fault;
+use crate::request::{User, Warnings};
+use crate::server::Server;
+
+/// What a request is about to do with an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// Make it.
+    Create,
+    /// Change it.
+    Update,
+    /// Remove it.
+    Delete,
+    /// Connect to it: exec, attach, portforward, proxy.
+    Connect,
+}
+
+/// What plugins know of a request.
+#[derive(Debug)]
+pub struct Attributes<'a> {
+    /// What is about to be done.
+    pub operation: Operation,
+    /// The group of the resource.
+    pub group: &'a str,
+    /// The version of the request.
+    pub version: &'a str,
+    /// The kind of the object in the request.
+    pub kind: &'a str,
+    /// The resource.
+    pub resource: &'a str,
+    /// The subresource, or empty.
+    pub subresource: &'a str,
+    /// The namespace, or empty.
+    pub namespace: &'a str,
+    /// The name; may be empty on create.
+    pub name: &'a str,
+    /// Who asks.
+    pub user: &'a User,
+    /// The object as it was, on update and delete.
+    pub old: Option<&'a Value>,
+    /// Whether nothing shall be stored.
+    pub dry_run: bool,
+    /// `DeleteOptions`, `CreateOptions` or `UpdateOptions`; `Null` where there are none.
+    pub options: &'a Value,
+    /// Collects texts for `Warning` headers.
+    pub warnings: &'a Warnings,
+}
+
+impl Attributes<'_> {
+    /// Whether this is about the resource itself, not a subresource.
+    pub fn is_for(&self, group: &str, resource: &str) -> bool {
+        self.group == group && self.resource == resource && self.subresource.is_empty()
+    }
+}
+
+/// One admission plugin.
+#[async_trait::async_trait]
+pub trait Plugin: Send + Sync {
+    /// Upstream's name.
+    fn name(&self) -> &'static str;
+
+    /// Whether it wants to see such requests.
+    fn handles(&self, attributes: &Attributes<'_>) -> bool;
+
+    /// May change the object (`Null` on delete and connect), or refuse the request.
+    async fn admit(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: &mut Value,
+        _server: &Server,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    /// May refuse the request.
+    async fn validate(
+        &self,
+        _attributes: &Attributes<'_>,
+        _object: &Value,
+        _server: &Server,
+    ) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// The plugins that are on, in upstream's order.
+const PLUGINS: &[&dyn Plugin] = &[];
+
+/// Lets every plugin change the object.
+///
+/// # Errors
+/// The first refusal.
+pub async fn admit(attributes: &Attributes<'_>, object: &mut Value, server: &Server) -> Result<(), Fault> {
+    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(attributes)) {
+        plugin.admit(attributes, object, server).await?;
+    }
+    Ok(())
+}
+
+/// Lets every plugin judge the object.
+///
+/// # Errors
+/// The first refusal.
+pub async fn validate(attributes: &Attributes<'_>, object: &Value, server: &Server) -> Result<(), Fault> {
+    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(attributes)) {
+        plugin.validate(attributes, object, server).await?;
+    }
+    Ok(())
+}

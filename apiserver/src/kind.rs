@@ -1,0 +1,179 @@
+//! How each kind behaves beyond what all kinds have in common: defaults, strategy, validation, selectable fields.
+//!
+//! `behavior(group, resource)` finds the row. A kind with behaviour of its own has a file in `kind/` with one
+//! `pub(crate) const BEHAVIOR: Behavior = Behavior { default: ..., ..GENERIC };` and one row in [`BEHAVIORS`].
+//! Objects are JSON values in the version of the request; everything here is pure. What needs the store, the
+//! caches or an allocator goes into [`Hooks`].
+
+use serde_json::Value;
+
+use crate::fault::Fault;
+use crate::field::FieldError;
+use crate::server::Server;
+
+/// What names of a kind's objects must look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NameRule {
+    /// RFC 1123 subdomain, 253 characters at most.
+    Subdomain,
+    /// RFC 1123 label, 63 characters at most.
+    Label,
+    /// RFC 1035 label: begins with a letter.
+    DnsLabel1035,
+    /// Anything that can be a path segment: not `.`, `..`, no `/`, no `%`.
+    PathSegment,
+    /// A rule that the kind's own `validate_create` holds.
+    Own,
+}
+
+/// How the deletion of one object shall go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grace {
+    /// It goes at once (unless finalizers hold it).
+    None,
+    /// It stays for so many seconds with `deletionTimestamp` set, until somebody deletes it with 0.
+    Seconds(i64),
+}
+
+/// What is particular to a kind. All functions get and give whole objects.
+#[derive(Clone, Copy)]
+pub struct Behavior {
+    /// Fills in defaults: after decoding each request body and each stored value.
+    pub default: fn(&mut Value),
+    /// Before validation on create: drops what clients may not set (`status`), sets what they must not choose.
+    pub prepare_create: fn(&mut Value),
+    /// Before validation on update of the object: keeps `status` of `old` and other fields clients may not change.
+    /// `metadata.generation` is counted by the caller (see [`Behavior::generation`]).
+    pub prepare_update: fn(new: &mut Value, old: &Value),
+    /// Before validation on update of the `status` subresource: keeps all but `status` of `old`.
+    pub prepare_status: fn(new: &mut Value, old: &Value),
+    /// What is wrong with a new object (metadata is checked by the caller).
+    pub validate_create: fn(&Value) -> Vec<FieldError>,
+    /// What is wrong with a change (metadata is checked by the caller).
+    pub validate_update: fn(new: &Value, old: &Value) -> Vec<FieldError>,
+    /// What is wrong with a change of `status`.
+    pub validate_status: fn(new: &Value, old: &Value) -> Vec<FieldError>,
+    /// Texts for `Warning` headers; `old` is there on update.
+    pub warnings: fn(new: &Value, old: Option<&Value>) -> Vec<String>,
+    /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
+    pub selectable_fields: &'static [(&'static str, fn(&Value) -> String)],
+    /// What names must look like.
+    pub name_rule: NameRule,
+    /// Whether `metadata.generation` is kept: 1 on create, plus one with each change outside `metadata` and `status`.
+    pub generation: bool,
+    /// Whether PUT of an object that does not exist creates it.
+    pub create_on_update: bool,
+    /// Whether PUT without `metadata.resourceVersion` is allowed.
+    pub unconditional_update: bool,
+    /// How a deletion goes; `requested` is `gracePeriodSeconds` of the request.
+    pub grace: fn(object: &Value, requested: Option<i64>) -> Grace,
+    /// What must be done with help of the store and caches; mostly nothing.
+    pub hooks: Option<&'static dyn Hooks>,
+}
+
+impl std::fmt::Debug for Behavior {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Behavior").field("name_rule", &self.name_rule).finish_non_exhaustive()
+    }
+}
+
+/// Called with whether the write that a hook prepared was made; gives back what the hook had reserved if not.
+pub type Finish = Box<dyn FnOnce(bool) + Send>;
+
+/// What a kind does around writes with help of the server. Errors refuse the request.
+#[async_trait::async_trait]
+pub trait Hooks: Send + Sync {
+    /// After validation's preparation and before validation of a create: allocate addresses, ports.
+    async fn begin_create(
+        &self,
+        _server: &Server,
+        _object: &mut Value,
+        _dry_run: bool,
+    ) -> Result<Option<Finish>, Fault> {
+        Ok(None)
+    }
+
+    /// The same on update.
+    async fn begin_update(
+        &self,
+        _server: &Server,
+        _new: &mut Value,
+        _old: &Value,
+        _dry_run: bool,
+    ) -> Result<Option<Finish>, Fault> {
+        Ok(None)
+    }
+
+    /// After an object is really gone: release what it held.
+    async fn after_delete(&self, _server: &Server, _object: &Value) {}
+}
+
+/// What a kind without a row does: `status` belongs to the status subresource, the rest to the object.
+pub const GENERIC: Behavior = Behavior {
+    default: |_| {},
+    prepare_create: |_| {},
+    prepare_update: |_, _| {},
+    prepare_status: keep_all_but_status,
+    validate_create: |_| Vec::new(),
+    validate_update: |_, _| Vec::new(),
+    validate_status: |_, _| Vec::new(),
+    warnings: |_, _| Vec::new(),
+    selectable_fields: &[],
+    name_rule: NameRule::Subdomain,
+    generation: false,
+    create_on_update: false,
+    unconditional_update: true,
+    grace: |_, _| Grace::None,
+    hooks: None,
+};
+
+/// [`GENERIC`] for kinds with a `status` subresource: clients set `status` only there.
+pub const WITH_STATUS: Behavior =
+    Behavior { prepare_create: drop_status, prepare_update: keep_status, ..GENERIC };
+
+/// Drops `status`.
+pub fn drop_status(object: &mut Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.remove("status");
+    }
+}
+
+/// Keeps `status` as it was.
+pub fn keep_status(new: &mut Value, old: &Value) {
+    let Some(new) = new.as_object_mut() else { return };
+    match old.get("status") {
+        Some(status) => new.insert("status".to_owned(), status.clone()),
+        None => new.remove("status"),
+    };
+}
+
+/// Keeps everything but `status` and what metadata a status update may change (`managedFields`, `resourceVersion`).
+pub fn keep_all_but_status(new: &mut Value, old: &Value) {
+    let Some(fresh) = new.as_object_mut() else { return };
+    let Some(was) = old.as_object() else { return };
+    let status = fresh.remove("status");
+    let mut kept = was.clone();
+    match status {
+        Some(status) => kept.insert("status".to_owned(), status),
+        None => kept.remove("status"),
+    };
+    if let Some(metadata) = kept.get_mut("metadata").and_then(Value::as_object_mut) {
+        for key in ["managedFields", "resourceVersion"] {
+            if let Some(value) = fresh.get("metadata").and_then(|metadata| metadata.get(key)) {
+                metadata.insert(key.to_owned(), value.clone());
+            }
+        }
+    }
+    *fresh = kept;
+}
+
+/// The kinds with behaviour of their own: group, resource, behaviour.
+const BEHAVIORS: &[(&str, &str, &Behavior)] = &[];
+
+/// How the objects of a resource behave.
+pub fn behavior(group: &str, resource: &str) -> &'static Behavior {
+    BEHAVIORS
+        .iter()
+        .find(|(g, r, _)| *g == group && *r == resource)
+        .map_or(&GENERIC, |(_, _, behavior)| *behavior)
+}
