@@ -1,4 +1,6 @@
 //! What crosses a wire: the table of API kinds, codecs, patches, etcd and CRI messages.
 #![deny(missing_docs)]
 
+pub mod cri;
+pub mod etcd;
 pub mod kind;

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 mod kind;
 mod source;
+#[cfg(feature = "wire")]
+pub(crate) mod wire;
 
 /// Rewrites every generated table under `repo` from the facts in the folder `facts`.
 pub(crate) fn run(facts: &Path, repo: &Path) -> Result<()> {
