@@ -4,6 +4,7 @@
 //! speaks etcd v3 gRPC to our datastore or to etcd. One suite of laws holds for all of them.
 #![deny(missing_docs)]
 
+pub mod law;
 pub mod memory;
 
 use std::pin::Pin;

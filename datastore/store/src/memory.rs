@@ -284,6 +284,17 @@ impl Store for Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::law;
+
+    #[tokio::test]
+    async fn it_obeys_the_laws() {
+        let store = Memory::new();
+        let laws = law::check_all(|| async { Arc::new(store.clone()) as Arc<dyn Store> }, &[]);
+        tokio::select! {
+            never = store.expire() => match never {},
+            broken = laws => assert!(broken.is_empty(), "{}", broken.join("\n")),
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn leases_end_in_their_time() {
