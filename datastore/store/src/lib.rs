@@ -6,6 +6,7 @@
 
 pub mod law;
 pub mod memory;
+pub mod remote;
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -1,0 +1,4 @@
+//! The datastore from outside: laws, etcdctl, crashes, churn. One binary, for each links for seconds.
+
+mod etcd;
+mod law;
