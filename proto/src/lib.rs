@@ -4,3 +4,6 @@
 pub mod cri;
 pub mod etcd;
 pub mod kind;
+pub mod name;
+pub mod quantity;
+pub mod selector;
