@@ -1,3 +1,7 @@
 //! The service proxy daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kubeproxy::main(std::env::args().skip(1).collect())
+}
