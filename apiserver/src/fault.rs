@@ -46,6 +46,8 @@ pub struct Fault {
     pub message: String,
     /// What it is about, if that can be said.
     pub details: Option<Box<Details>>,
+    /// How to go on with a list in spite of it; mostly empty.
+    pub next: String,
 }
 
 impl std::fmt::Display for Fault {
@@ -73,11 +75,23 @@ fn about(group: &str, kind: &str, name: &str) -> Option<Box<Details>> {
 impl Fault {
     /// A failure without details.
     pub fn new(code: u16, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self { code, reason, message: message.into(), details: None, next: String::new() }
     }
 
     fn detailed(mut self, details: Option<Box<Details>>) -> Self {
         self.details = details;
+        self
+    }
+
+    /// The same failure in other words.
+    pub fn with_message(mut self, message: impl Into<String>) -> Self {
+        self.message = message.into();
+        self
+    }
+
+    /// Adds a way to go on with the list that failed.
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.next = token;
         self
     }
 
@@ -284,6 +298,9 @@ impl Fault {
         });
         if !self.reason.is_empty() {
             status["reason"] = self.reason.into();
+        }
+        if !self.next.is_empty() {
+            status["metadata"]["continue"] = self.next.as_str().into();
         }
         if let Some(details) = &self.details {
             status["details"] = details.json();

@@ -35,6 +35,9 @@ pub enum Grace {
     Seconds(i64),
 }
 
+/// The text of a field of an object.
+pub type FieldText = fn(&Value) -> String;
+
 /// What is particular to a kind. All functions get and give whole objects.
 #[derive(Clone, Copy)]
 pub struct Behavior {
@@ -56,7 +59,7 @@ pub struct Behavior {
     /// Texts for `Warning` headers; `old` is there on update.
     pub warnings: fn(new: &Value, old: Option<&Value>) -> Vec<String>,
     /// Fields that field selectors may name besides `metadata.name` and `metadata.namespace`.
-    pub selectable_fields: &'static [(&'static str, fn(&Value) -> String)],
+    pub selectable_fields: &'static [(&'static str, FieldText)],
     /// What names must look like.
     pub name_rule: NameRule,
     /// Whether `metadata.generation` is kept: 1 on create, plus one with each change outside `metadata` and `status`.

@@ -1,3 +1,7 @@
 //! The API server daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    apiserver::main(std::env::args().skip(1).collect())
+}

@@ -6,24 +6,42 @@
 //! authorization do not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::Value;
-use store::Store;
+use store::{LeaseId, Revision, Store};
+use tokio::time::Instant;
 
-use crate::cache::Entry;
+use crate::cache::{Cache, Entry};
 use crate::config::Settings;
 use crate::fault::Fault;
+use crate::registry::delete::Options;
+use crate::registry::update::Part;
+use crate::registry::{Act, Stored};
+use crate::request::{User, Warnings};
+use crate::resource::{Resource, Resources};
+
+/// How long a reader waits for the cache to reach a revision (upstream's figure).
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// How long one lease is given to new events: they may live this much longer than asked, for far fewer leases.
+const LEASE_SHARED_FOR: Duration = Duration::from_secs(60);
 
 /// The shared state of the server. Handlers and plugins get it by reference.
 pub struct Server {
     settings: Settings,
     context: daemon::Context,
     store: Arc<dyn Store>,
+    resources: Arc<Resources>,
+    cache: Arc<Cache>,
+    system: User,
+    lease: Mutex<Option<(LeaseId, Instant)>>,
 }
 
 impl std::fmt::Debug for Server {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").finish_non_exhaustive()
+        f.debug_struct("Server").field("revision", &self.cache.revision()).finish_non_exhaustive()
     }
 }
 
@@ -31,6 +49,18 @@ impl std::fmt::Debug for Server {
 pub type Change<'a> = &'a (dyn Fn(&mut Value) -> Result<(), Fault> + Send + Sync);
 
 impl Server {
+    /// A server whose cache is empty still: [`crate::source::follow`] fills it.
+    pub fn new(settings: Settings, context: daemon::Context, store: Arc<dyn Store>) -> Self {
+        let resources = Arc::new(Resources::new(&settings.etcd_prefix));
+        let cache = Arc::new(Cache::new(resources.all().len()));
+        let system = User {
+            name: "system:apiserver".to_owned(),
+            groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
+            ..User::default()
+        };
+        Self { settings, context, store, resources, cache, system, lease: Mutex::new(None) }
+    }
+
     /// What the server was told.
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -46,14 +76,26 @@ impl Server {
         &self.store
     }
 
+    /// The stored resources.
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
+    }
+
+    /// The cache itself; mostly [`Server::get`] and [`Server::list`] are what is wanted.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
+    }
+
     /// An object out of the cache.
-    pub fn get(&self, _group: &str, _resource: &str, _namespace: &str, _name: &str) -> Option<Arc<Entry>> {
-        None
+    pub fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let resource = self.resources.of(group, resource)?;
+        self.cache.get(resource.index, &resource.path(namespace, name))
     }
 
     /// All objects of a resource out of the cache, by key; of one namespace, or (empty) of all.
-    pub fn list(&self, _group: &str, _resource: &str, _namespace: &str) -> Vec<Arc<Entry>> {
-        Vec::new()
+    pub fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Entry>> {
+        let Some(resource) = self.resources.of(group, resource) else { return Vec::new() };
+        self.cache.list(resource.index, &resource.path_prefix(namespace), "").entries
     }
 
     /// An object as the store has it now.
@@ -64,18 +106,23 @@ impl Server {
         namespace: &str,
         name: &str,
     ) -> Result<Option<Value>, Fault> {
-        Ok(self.get(group, resource, namespace, name).map(|entry| entry.value()))
+        let warnings = Warnings::default();
+        let act = self.act(group, resource, namespace, name, &warnings)?;
+        Ok(act.current().await?.map(|stored: Stored| stored.object))
     }
 
     /// Makes an object; gives it back as stored.
     ///
     /// # Errors
     /// As the API would.
-    pub async fn create(&self, group: &str, resource: &str, _object: Value) -> Result<Value, Fault> {
-        Err(Fault::method_not_supported(group, resource, "create"))
+    pub async fn create(&self, group: &str, resource: &str, object: Value) -> Result<Value, Fault> {
+        let warnings = Warnings::default();
+        let namespace = crate::object::meta(&object, "namespace").to_owned();
+        self.act(group, resource, &namespace, "", &warnings)?.create(object).await
     }
 
-    /// Changes an object's latest state, again if somebody else was faster; gives it back as stored.
+    /// Changes an object's latest state, again if somebody else was faster; gives it back as stored. Both `status` and
+    /// the rest may be changed.
     ///
     /// # Errors
     /// As the API would, and what `change` says.
@@ -83,11 +130,18 @@ impl Server {
         &self,
         group: &str,
         resource: &str,
-        _namespace: &str,
+        namespace: &str,
         name: &str,
-        _change: Change<'_>,
+        change: Change<'_>,
     ) -> Result<Value, Fault> {
-        Err(Fault::not_found(group, resource, name))
+        let warnings = Warnings::default();
+        let act = self.act(group, resource, namespace, name, &warnings)?;
+        let make = |old: Option<&Value>| {
+            let mut new = old.cloned().unwrap_or_default();
+            change(&mut new)?;
+            Ok(new)
+        };
+        Ok(act.update(Part::Free, &make).await?.object)
     }
 
     /// Deletes an object, at once unless finalizers hold it.
@@ -98,9 +152,80 @@ impl Server {
         &self,
         group: &str,
         resource: &str,
-        _namespace: &str,
+        namespace: &str,
         name: &str,
     ) -> Result<(), Fault> {
-        Err(Fault::not_found(group, resource, name))
+        let warnings = Warnings::default();
+        let act = self.act(group, resource, namespace, name, &warnings)?;
+        act.delete(&Options { grace: Some(0), ..Options::default() }).await.map(drop)
+    }
+
+    fn act<'a>(
+        &'a self,
+        group: &str,
+        resource: &str,
+        namespace: &'a str,
+        name: &'a str,
+        warnings: &'a Warnings,
+    ) -> Result<Act<'a>, Fault> {
+        let resource: &Resource = self.resources.of(group, resource).ok_or_else(Fault::no_such_path)?;
+        Ok(Act {
+            server: self,
+            resource,
+            kind: resource.kind,
+            namespace,
+            name,
+            subresource: "",
+            user: &self.system,
+            dry_run: false,
+            admission: false,
+            options: &Value::Null,
+            warnings,
+        })
+    }
+
+    /// Waits until the cache holds all that the store held when this was called; says up to which revision.
+    ///
+    /// # Errors
+    /// Where the store does not answer, or the cache does not get there in time.
+    pub async fn fresh(&self) -> Result<Revision, Fault> {
+        let (_, revision) = self.store.get(self.settings.etcd_prefix.as_bytes()).await?;
+        self.reached(revision).await?;
+        Ok(revision)
+    }
+
+    /// Waits until the cache holds a revision.
+    ///
+    /// # Errors
+    /// Where that takes too long, which may mean the revision is from another store.
+    pub async fn reached(&self, revision: Revision) -> Result<(), Fault> {
+        if self.cache.revision() >= revision {
+            return Ok(());
+        }
+        let mut revisions = self.cache.revisions();
+        self.store.request_progress().await?;
+        let waited = tokio::time::timeout(CATCH_UP, revisions.wait_for(|known| *known >= revision)).await;
+        if matches!(waited, Ok(Ok(_))) {
+            return Ok(());
+        }
+        let known = self.cache.revision();
+        let text = format!("Too large resource version: {revision}, current: {known}");
+        Err(Fault::timeout(text, 1).cause("ResourceVersionTooLarge", "Too large resource version", ""))
+    }
+
+    /// The lease that new values of a resource get: events expire, the rest stays.
+    pub(crate) async fn lease_for(&self, resource: &Resource) -> Result<LeaseId, Fault> {
+        if !(resource.kind.group.is_empty() && resource.kind.plural == "events") {
+            return Ok(0);
+        }
+        let now = Instant::now();
+        if let Some((lease, since)) = *self.lease.lock()
+            && now.duration_since(since) < LEASE_SHARED_FOR
+        {
+            return Ok(lease);
+        }
+        let lease = self.store.grant(self.settings.event_ttl + LEASE_SHARED_FOR).await?;
+        *self.lease.lock() = Some((lease, now));
+        Ok(lease)
     }
 }

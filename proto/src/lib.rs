@@ -3,7 +3,6 @@
 
 pub mod cri;
 pub mod etcd;
-pub mod field;
 pub mod kind;
 pub mod name;
 pub mod quantity;

@@ -1,1 +1,170 @@
-//! The API server in a test, in milliseconds.
+//! The API server in a test, in milliseconds: a real one, over TLS, on a store in memory.
+//!
+//! ```text
+//! let cluster = testkit::start().await;
+//! let pods: Api<Pod> = Api::namespaced(cluster.client(), "default");
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use apiserver::Server;
+use apiserver::config::Settings;
+use client::kube;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::{Value, json};
+
+mod authority;
+
+pub use authority::{Authority, Identity};
+
+/// Namespaces that every cluster has.
+const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
+
+/// A running API server. Its tasks end when this is dropped.
+pub struct Cluster {
+    /// Where it is, as in `https://127.0.0.1:4711`.
+    pub url: String,
+    /// The address it listens on.
+    pub address: SocketAddr,
+    /// Who signs its certificates, and those of clients.
+    pub authority: Authority,
+    /// The server itself, for a look into its cache.
+    pub server: Arc<Server>,
+    /// The process that the test plays: spawn what is under test here.
+    pub context: daemon::Context,
+    /// Ends it: `cluster.trigger.start()`.
+    pub trigger: daemon::drain::Trigger,
+    client: kube::Client,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+/// Starts an API server with everything at its default.
+pub async fn start() -> Cluster {
+    start_with(Settings::for_tests(), Arc::new(store::memory::Memory::new())).await
+}
+
+/// Starts an API server with these settings on this store.
+///
+/// # Panics
+/// Where that does not work, which fails the test.
+pub async fn start_with(settings: Settings, store: Arc<dyn store::Store>) -> Cluster {
+    // Fails where another test of the process has installed it already, which is as good.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let authority = Authority::new();
+    let serving = authority.server();
+    let tls = apiserver::tls::config(
+        vec![serving.certificate.clone()],
+        serving.key.clone_key(),
+        vec![authority.certificate()],
+    )
+    .expect("the test's own certificates fit");
+    let (context, trigger) = daemon::Context::new("testkit");
+    let (server, address) =
+        apiserver::start(settings, context.clone(), store, tls).await.expect("a free port on loopback");
+    context.gates().ready().await;
+    for namespace in NAMESPACES {
+        let made = server.create("", "namespaces", json!({"metadata": {"name": namespace}})).await;
+        assert!(
+            made.is_ok_and(|_| true) || server.get("", "namespaces", "", namespace).is_some(),
+            "{namespace}"
+        );
+    }
+    let url = format!("https://{address}");
+    let client = connect(&url, &authority, &authority.client("admin", &["system:masters"])).await;
+    Cluster { url, address, authority, server, context, trigger, client }
+}
+
+/// A kubeconfig for a server and an identity.
+pub fn kubeconfig(url: &str, authority: &Authority, identity: &Identity) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "test", "cluster": {
+            "server": url,
+            "certificate-authority-data": authority::base64(authority.pem().as_bytes()),
+        }}],
+        "users": [{"name": "test", "user": {
+            "client-certificate-data": authority::base64(identity.certificate_pem.as_bytes()),
+            "client-key-data": authority::base64(identity.key_pem.as_bytes()),
+        }}],
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "current-context": "test",
+    })
+}
+
+async fn connect(url: &str, authority: &Authority, identity: &Identity) -> kube::Client {
+    let file: Kubeconfig =
+        serde_json::from_value(kubeconfig(url, authority, identity)).expect("a kubeconfig");
+    let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
+        .await
+        .expect("a usable kubeconfig");
+    kube::Client::try_from(config).expect("a client")
+}
+
+impl Cluster {
+    /// A client that may do everything.
+    pub fn client(&self) -> kube::Client {
+        self.client.clone()
+    }
+
+    /// A client with this name and these groups.
+    pub async fn client_as(&self, name: &str, groups: &[&str]) -> kube::Client {
+        connect(&self.url, &self.authority, &self.authority.client(name, groups)).await
+    }
+
+    /// A kubeconfig with this name and these groups, as JSON, which is YAML: write it to a file for a daemon.
+    pub fn kubeconfig(&self, name: &str, groups: &[&str]) -> String {
+        kubeconfig(&self.url, &self.authority, &self.authority.client(name, groups)).to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use client::k8s_openapi::api::core::v1::ConfigMap;
+    use kube::Api;
+    use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_object_lives_and_dies() {
+        let cluster = start().await;
+        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+        let map: ConfigMap =
+            serde_json::from_value(json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).unwrap();
+        let made = maps.create(&PostParams::default(), &map).await.unwrap();
+        assert!(made.metadata.uid.is_some());
+        let patch = json!({"data": {"k": "w"}});
+        let patched = maps.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
+        assert_eq!(patched.data.unwrap()["k"], "w");
+        assert_eq!(maps.list(&Default::default()).await.unwrap().items.len(), 1);
+        maps.delete("a", &DeleteParams::default()).await.unwrap();
+        assert!(maps.get_opt("a").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_cache_follows() {
+        let cluster = start().await;
+        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
+        let map = |name: &str| -> ConfigMap {
+            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
+        };
+        maps.create(&PostParams::default(), &map("a")).await.unwrap();
+        let cache: client::Cache<ConfigMap> = client::Cache::default();
+        let (seen, mut names) = tokio::sync::mpsc::channel(8);
+        cache.subscribe(move |change| {
+            drop(seen.try_send(change.object().metadata.name.clone().unwrap_or_default()));
+        });
+        cluster.context.spawn("cache", cache.clone().follow(maps.clone(), Default::default()));
+        assert_eq!(names.recv().await.unwrap(), "a");
+        maps.create(&PostParams::default(), &map("b")).await.unwrap();
+        assert_eq!(names.recv().await.unwrap(), "b");
+        assert_eq!(cache.len(), 2);
+    }
+}

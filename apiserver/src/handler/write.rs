@@ -1,0 +1,185 @@
+//! Create, update, delete and deletecollection of stored resources.
+
+use proto::kind::Kind;
+use serde_json::{Value, json};
+
+use super::{Scope, content, decode};
+use crate::fault::Fault;
+use crate::object::{meta, set_meta};
+use crate::present::ListMeta;
+use crate::registry::Act;
+use crate::registry::delete::{Deleted, Options};
+use crate::registry::update::Part;
+use crate::request::{Call, Response};
+use crate::resource::Resource;
+use crate::select::Selection;
+use crate::server::Server;
+
+pub(super) async fn create(
+    server: &Server,
+    kind: &'static Kind,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Response, Fault> {
+    let options = options("CreateOptions", call);
+    let scope = Scope::new(server, kind, resource, call, &options)?;
+    let mut object = decode(call, kind)?;
+    same_namespace(&mut object, &scope.act)?;
+    let mut object = scope.stored_form(object);
+    (resource.behavior.default)(&mut object);
+    let created = Box::pin(scope.act.create(object)).await?;
+    scope.answer(201, &created)
+}
+
+pub(super) async fn update(
+    server: &Server,
+    kind: &'static Kind,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Response, Fault> {
+    let options = options("UpdateOptions", call);
+    let scope = Scope::new(server, kind, resource, call, &options)?;
+    let mut object = decode(call, kind)?;
+    same_namespace(&mut object, &scope.act)?;
+    same_name(&mut object, &scope.act)?;
+    let mut object = scope.stored_form(object);
+    (resource.behavior.default)(&mut object);
+    let part = part(&call.info.subresource);
+    let finalize = call.info.subresource == "finalize";
+    let make = |old: Option<&Value>| {
+        Ok(match old {
+            Some(old) if finalize => {
+                let mut new = old.clone();
+                new["spec"]["finalizers"] = object["spec"]["finalizers"].clone();
+                set_meta(&mut new, "resourceVersion", object["metadata"].get("resourceVersion").cloned());
+                new
+            }
+            _ => object.clone(),
+        })
+    };
+    let updated = Box::pin(scope.act.update(part, &make)).await?;
+    scope.answer(if updated.created { 201 } else { 200 }, &updated.object)
+}
+
+/// Which part of an object a subresource changes.
+pub(super) fn part(subresource: &str) -> Part {
+    match subresource {
+        "" => Part::Whole,
+        "status" => Part::Status,
+        _ => Part::Free,
+    }
+}
+
+/// The options of a write, as admission gets them.
+pub(super) fn options(kind: &str, call: &Call) -> Value {
+    let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
+    for name in ["fieldManager", "fieldValidation"] {
+        if let Some(value) = call.info.param(name) {
+            options[name] = value.into();
+        }
+    }
+    if call.info.param("dryRun").is_some() {
+        options["dryRun"] = json!(["All"]);
+    }
+    options
+}
+
+/// The namespace in an object must be the one in the path, or none.
+pub(super) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
+    let own = meta(object, "namespace");
+    if !own.is_empty() && own != act.namespace {
+        return Err(Fault::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    if act.kind.namespaced {
+        set_meta(object, "namespace", Some(act.namespace.into()));
+    }
+    Ok(())
+}
+
+/// The name in an object must be the one in the path, or none.
+pub(super) fn same_name(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
+    let own = meta(object, "name");
+    if !own.is_empty() && own != act.name {
+        return Err(Fault::bad_request(format!(
+            "the name of the object ({own}) does not match the name on the URL ({})",
+            act.name
+        )));
+    }
+    set_meta(object, "name", Some(act.name.into()));
+    Ok(())
+}
+
+/// What a deletion was asked to do: in the body, or in the query.
+fn delete_options(call: &Call) -> Result<Options, Fault> {
+    if !call.body.is_empty() {
+        let object = content::any(call)?;
+        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
+        if !kind.is_empty() && kind != "DeleteOptions" {
+            let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+            return Err(Fault::bad_request(format!(
+                "no kind {kind:?} is registered for version {version:?} in scheme \
+                 \"pkg/apis/meta/internalversion/scheme/register.go:27\""
+            )));
+        }
+        return Ok(Options::read(&object));
+    }
+    let info = &call.info;
+    Ok(Options {
+        grace: info.param("gracePeriodSeconds").and_then(|text| text.parse().ok()),
+        orphan: info.param("orphanDependents").and_then(|text| text.parse().ok()),
+        propagation: info.param("propagationPolicy").map(str::to_owned),
+        dry_run: info
+            .query
+            .iter()
+            .filter(|(key, _)| key == "dryRun")
+            .map(|(_, value)| value.clone())
+            .collect(),
+        ..Options::default()
+    })
+}
+
+pub(super) async fn delete(
+    server: &Server,
+    kind: &'static Kind,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Response, Fault> {
+    let delete = delete_options(call)?;
+    let options = options("DeleteOptions", call);
+    let mut scope = Scope::new(server, kind, resource, call, &options)?;
+    scope.act.dry_run |= !delete.dry_run.is_empty();
+    let deleted = Box::pin(scope.act.delete(&delete)).await?;
+    let kept = matches!(deleted, Deleted::Kept(_));
+    let code = if kept && delete.orphan == Some(false) { 202 } else { 200 };
+    scope.answer(code, &scope.act.deletion_answer(deleted))
+}
+
+pub(super) async fn delete_collection(
+    server: &Server,
+    kind: &'static Kind,
+    resource: &Resource,
+    call: &Call,
+) -> Result<Response, Fault> {
+    let delete = delete_options(call)?;
+    delete.validate()?;
+    let options = options("DeleteOptions", call);
+    let mut scope = Scope::new(server, kind, resource, call, &options)?;
+    scope.act.dry_run |= !delete.dry_run.is_empty();
+    let selection = Selection::read(&call.info, resource.behavior)?;
+    let found = super::read::listing(server, resource, &call.info, &selection, scope.act.namespace).await?;
+    let mut items = Vec::with_capacity(found.items.len());
+    for item in found.items {
+        let object: Value = serde_json::from_slice(&item).map_err(Fault::internal)?;
+        let act = Act { name: meta(&object, "name"), namespace: meta(&object, "namespace"), ..scope.act };
+        match Box::pin(act.delete(&delete)).await {
+            // Somebody else deleted it: that is what was asked for.
+            Err(fault) if fault.code == 404 => {}
+            Err(fault) => return Err(fault),
+            Ok(_) => items.push(item),
+        }
+    }
+    let meta = ListMeta { revision: server.cache().revision(), ..found.meta };
+    scope.presenter.list(200, &meta, items)
+}

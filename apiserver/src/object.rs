@@ -1,0 +1,136 @@
+//! The little every object has in common, on JSON values: metadata read and written, times, the encoded form.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use crate::resource::Resource;
+
+/// The text of a metadata field, or nothing.
+pub fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
+    object
+        .get("metadata")
+        .and_then(|metadata| metadata.get(field))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// A metadata field, if it is there and not null.
+pub fn meta_value<'a>(object: &'a Value, field: &str) -> Option<&'a Value> {
+    object.get("metadata").and_then(|metadata| metadata.get(field)).filter(|value| !value.is_null())
+}
+
+/// The metadata of an object, made if absent.
+pub fn meta_mut(object: &mut Value) -> &mut Map<String, Value> {
+    let object = as_map(object);
+    as_map(object.entry("metadata").or_insert_with(|| Value::Object(Map::new())))
+}
+
+/// A value as an object; what is none becomes an empty one.
+pub fn as_map(value: &mut Value) -> &mut Map<String, Value> {
+    if !value.is_object() {
+        *value = Value::Object(Map::new());
+    }
+    match value {
+        Value::Object(map) => map,
+        _ => unreachable!("made an object above"),
+    }
+}
+
+/// Sets a metadata field, or removes it.
+pub fn set_meta(object: &mut Value, field: &str, value: Option<Value>) {
+    match value {
+        Some(value) => meta_mut(object).insert(field.to_owned(), value),
+        None => meta_mut(object).remove(field),
+    };
+}
+
+/// The finalizers.
+pub fn finalizers(object: &Value) -> Vec<String> {
+    meta_value(object, "finalizers")
+        .and_then(Value::as_array)
+        .map(|list| list.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+        .unwrap_or_default()
+}
+
+/// A time as objects carry it: RFC 3339, whole seconds, UTC.
+pub fn time(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Now.
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
+
+/// Encodes an object for the cache and for answers: kind and version first, so that lists can leave them out.
+pub fn encode(head: &str, object: &Value) -> Bytes {
+    let mut out = Vec::with_capacity(512);
+    out.extend_from_slice(head.as_bytes());
+    let mut first = true;
+    if let Some(map) = object.as_object() {
+        for (key, value) in map {
+            if key == "kind" || key == "apiVersion" {
+                continue;
+            }
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            append(&mut out, key);
+            out.push(b':');
+            append(&mut out, value);
+        }
+    }
+    if first {
+        // The head ends in a comma, which must be followed by something.
+        out.extend_from_slice(b"\"metadata\":{}");
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn append<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // Values hold no map with other than text keys, and a vector takes every byte, so this cannot fail.
+    drop(serde_json::to_writer(out, value));
+}
+
+/// The `apiVersion` and `kind` of a stored object, put in.
+pub fn set_type(object: &mut Value, api_version: &str, kind: &str) {
+    let map = as_map(object);
+    map.insert("apiVersion".to_owned(), api_version.into());
+    map.insert("kind".to_owned(), kind.into());
+}
+
+/// An object as bytes for the store: without `resourceVersion`, which is the store's to know.
+pub fn to_stored(object: &Value, resource: &Resource) -> Bytes {
+    let mut object = object.clone();
+    set_meta(&mut object, "resourceVersion", None);
+    encode(&resource.head, &object)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_encoded_object_begins_with_its_type() {
+        let cases = [
+            (
+                json!({"kind": "X", "apiVersion": "v0", "a": 1, "z": 2}),
+                r#"{"kind":"P","apiVersion":"v1","a":1,"z":2}"#,
+            ),
+            (json!({}), r#"{"kind":"P","apiVersion":"v1","metadata":{}}"#),
+        ];
+        for (object, expected) in cases {
+            assert_eq!(encode(&crate::resource::head("P", "v1"), &object), expected);
+        }
+    }
+
+    #[test]
+    fn times_have_whole_seconds() {
+        assert_eq!(time(Timestamp::from_millisecond(1_500).unwrap()), "1970-01-01T00:00:01Z");
+    }
+}

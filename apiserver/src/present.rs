@@ -1,0 +1,365 @@
+//! Objects as callers want to see them: whole, as their metadata, as rows of a table; in the version of the request.
+//!
+//! Everything works on encoded objects: bytes that begin with [`Resource::head`]. The common case copies them.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use jiff::Timestamp;
+use proto::kind::Kind;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::fault::Fault;
+use crate::negotiation::{Encoding, Format, View};
+use crate::object;
+use crate::print::{self, Column};
+use crate::request::{Body, RequestInfo, Response};
+use crate::resource::{Resource, head};
+use crate::{body, convert};
+
+/// How much of a list is encoded before it is sent: large enough for few system calls, small enough to hold nothing up.
+const PIECE: usize = 64 * 1024;
+
+/// What the rows of a table carry of their objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Include {
+    None,
+    Metadata,
+    Object,
+}
+
+/// Shows objects of one resource in one format.
+#[derive(Debug, Clone)]
+pub struct Presenter {
+    format: Format,
+    kind: &'static Kind,
+    stored: &'static Kind,
+    stored_head: usize,
+    head: String,
+    include: Include,
+}
+
+/// What a list says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListMeta {
+    /// The revision it was read at.
+    pub revision: store::Revision,
+    /// How to get the rest; empty at the end.
+    pub next: String,
+    /// How many objects are left, where that is known.
+    pub remaining: Option<i64>,
+}
+
+impl ListMeta {
+    fn json(&self) -> Value {
+        let mut meta = json!({"resourceVersion": self.revision.to_string()});
+        if !self.next.is_empty() {
+            meta["continue"] = self.next.as_str().into();
+        }
+        if let Some(remaining) = self.remaining {
+            meta["remainingItemCount"] = remaining.into();
+        }
+        meta
+    }
+}
+
+#[derive(Deserialize)]
+struct OnlyMetadata<'a> {
+    #[serde(borrow)]
+    metadata: &'a RawValue,
+}
+
+impl Presenter {
+    /// A presenter for a request.
+    ///
+    /// # Errors
+    /// 400 where `includeObject` says something unknown.
+    pub fn new(
+        format: Format,
+        kind: &'static Kind,
+        resource: &Resource,
+        info: &RequestInfo,
+    ) -> Result<Self, Fault> {
+        let include = match info.param("includeObject") {
+            None | Some("" | "Metadata") => Include::Metadata,
+            Some("None") => Include::None,
+            Some("Object") => Include::Object,
+            Some(other) if matches!(format.view, View::Table(_)) => {
+                return Err(Fault::bad_request(format!("unrecognized includeObject value: {other:?}")));
+            }
+            Some(_) => Include::Metadata,
+        };
+        Ok(Self {
+            format,
+            kind,
+            stored: resource.kind,
+            stored_head: resource.head.len(),
+            head: head(kind.kind, &kind.api_version()),
+            include,
+        })
+    }
+
+    /// The format it presents in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// An encoded object in the version of the request, kind and version included.
+    fn whole(&self, json: &Bytes) -> Result<Bytes, Fault> {
+        if std::ptr::eq(self.kind, self.stored) {
+            return Ok(json.clone());
+        }
+        if convert::is_renaming(self.stored, self.kind) {
+            let mut out = BytesMut::from(self.head.as_bytes());
+            out.extend_from_slice(&json[self.stored_head..]);
+            return Ok(out.freeze());
+        }
+        Ok(object::encode(&self.head, &self.value(json)?))
+    }
+
+    /// An encoded object as a value in the version of the request.
+    fn value(&self, json: &Bytes) -> Result<Value, Fault> {
+        let mut value: Value = serde_json::from_slice(json).map_err(Fault::internal)?;
+        convert::convert(&mut value, self.stored, self.kind);
+        Ok(value)
+    }
+
+    /// One object as a document in the view asked for.
+    pub fn object(&self, json: &Bytes) -> Result<Bytes, Fault> {
+        match self.format.view {
+            View::Object => self.whole(json),
+            View::Metadata(version) => metadata(json, version),
+            View::Table(version) => {
+                let value = self.value(json)?;
+                let meta = json!({"resourceVersion": object::meta(&value, "resourceVersion")});
+                self.table(version, &meta, std::slice::from_ref(json), true)
+            }
+        }
+    }
+
+    /// One object as a row of a watch: tables name their columns only the first time.
+    pub fn event(&self, kind: &str, json: &Bytes, first: bool) -> Result<Bytes, Fault> {
+        let object = match self.format.view {
+            View::Table(version) => {
+                let value = self.value(json)?;
+                let meta = json!({"resourceVersion": object::meta(&value, "resourceVersion")});
+                self.table(version, &meta, std::slice::from_ref(json), first)?
+            }
+            _ => self.object(json)?,
+        };
+        Ok(frame(kind, &object))
+    }
+
+    /// A bookmark: an object with nothing but its revision.
+    pub fn bookmark(&self, revision: store::Revision, initial_end: bool) -> Bytes {
+        let mut meta = json!({"resourceVersion": revision.to_string()});
+        if initial_end {
+            meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let (kind, version) = match self.format.view {
+            View::Object => (self.kind.kind, self.kind.api_version()),
+            View::Metadata(version) => ("PartialObjectMetadata", format!("meta.k8s.io/{version}")),
+            View::Table(version) => ("Table", format!("meta.k8s.io/{version}")),
+        };
+        let mut object = json!({"kind": kind, "apiVersion": version, "metadata": meta});
+        if matches!(self.format.view, View::Table(_)) {
+            object = json!({
+                "kind": kind, "apiVersion": version, "metadata": {"resourceVersion": revision.to_string()},
+                "columnDefinitions": null,
+                "rows": [{"cells": self.columns().iter().map(|_| Value::Null).collect::<Vec<_>>(),
+                    "object": {"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", "v1"), "metadata": meta}}],
+            });
+        }
+        frame("BOOKMARK", &Bytes::from(object.to_string()))
+    }
+
+    fn columns(&self) -> &'static [Column] {
+        print::columns(self.kind.group, self.kind.version, self.kind.kind)
+    }
+
+    fn table(&self, version: &str, meta: &Value, items: &[Bytes], headed: bool) -> Result<Bytes, Fault> {
+        let columns = self.columns();
+        let now = object::now();
+        let rows =
+            items.iter().map(|json| self.row(version, columns, json, now)).collect::<Result<Vec<_>, _>>()?;
+        let definitions = if headed { columns.iter().map(definition).collect() } else { Value::Null };
+        let table = json!({
+            "kind": "Table",
+            "apiVersion": format!("meta.k8s.io/{version}"),
+            "metadata": meta,
+            "columnDefinitions": definitions,
+            "rows": rows,
+        });
+        Ok(table.to_string().into())
+    }
+
+    fn row(&self, version: &str, columns: &[Column], json: &Bytes, now: Timestamp) -> Result<Value, Fault> {
+        let value = self.value(json)?;
+        let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(&value, now)).collect();
+        let object = match self.include {
+            Include::None => return Ok(json!({"cells": cells, "object": Value::Null})),
+            Include::Metadata => {
+                serde_json::from_slice(&metadata(json, version)?).map_err(Fault::internal)?
+            }
+            Include::Object => value,
+        };
+        Ok(json!({"cells": cells, "object": object}))
+    }
+
+    /// An answer with one object.
+    pub fn answer(&self, code: u16, json: &Bytes) -> Result<Response, Fault> {
+        document(self.format, code, self.object(json)?)
+    }
+
+    /// An answer with a list.
+    ///
+    /// # Errors
+    /// Where an object cannot be shown.
+    pub fn list(&self, code: u16, meta: &ListMeta, items: Vec<Bytes>) -> Result<Response, Fault> {
+        if let View::Table(version) = self.format.view {
+            return document(self.format, code, self.table(version, &meta.json(), &items, true)?);
+        }
+        let (kind, version) = match self.format.view {
+            View::Metadata(version) => ("PartialObjectMetadataList", format!("meta.k8s.io/{version}")),
+            _ => (self.kind.list_kind, self.kind.api_version()),
+        };
+        let opening = format!("{}\"metadata\":{},\"items\":[", head(kind, &version), meta.json());
+        let plain = self.format.encoding == Encoding::Json && !self.format.pretty;
+        let pieces = Pieces {
+            presenter: self.clone(),
+            items: items.into_iter(),
+            opening: Some(opening),
+            more: false,
+            done: false,
+        };
+        if plain {
+            return Ok(body::with_body(code, Encoding::Json.media_type(), pieces.into_body()));
+        }
+        let mut whole = BytesMut::new();
+        for piece in pieces {
+            whole.extend_from_slice(&piece.map_err(Fault::internal)?);
+        }
+        document(self.format, code, whole.freeze())
+    }
+
+    fn item(&self, json: &Bytes, out: &mut BytesMut) -> Result<(), Fault> {
+        match self.format.view {
+            View::Metadata(version) => out.extend_from_slice(&metadata(json, version)?),
+            _ if convert::is_renaming(self.stored, self.kind) => {
+                out.extend_from_slice(b"{");
+                out.extend_from_slice(&json[self.stored_head..]);
+            }
+            _ => {
+                let whole = self.whole(json)?;
+                out.extend_from_slice(b"{");
+                out.extend_from_slice(&whole[self.head.len()..]);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A list in pieces.
+struct Pieces {
+    presenter: Presenter,
+    items: std::vec::IntoIter<Bytes>,
+    opening: Option<String>,
+    more: bool,
+    done: bool,
+}
+
+impl Pieces {
+    fn into_body(mut self) -> Body {
+        // A short list goes out with its length, in one piece.
+        let first = self.next();
+        match first {
+            Some(Ok(piece)) if self.done => body::full(piece),
+            first => body::stream(futures::stream::iter(first.into_iter().chain(self))),
+        }
+    }
+}
+
+impl Iterator for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let mut out = BytesMut::with_capacity(4096);
+        if let Some(opening) = self.opening.take() {
+            out.extend_from_slice(opening.as_bytes());
+        }
+        while out.len() < PIECE {
+            let Some(json) = self.items.next() else {
+                out.extend_from_slice(b"]}\n");
+                self.done = true;
+                break;
+            };
+            if self.more {
+                out.extend_from_slice(b",");
+            }
+            self.more = true;
+            if let Err(fault) = self.presenter.item(&json, &mut out) {
+                self.done = true;
+                return Some(Err(io::Error::other(fault)));
+            }
+        }
+        Some(Ok(out.freeze()))
+    }
+}
+
+fn definition(column: &Column) -> Value {
+    json!({
+        "name": column.name,
+        "type": column.kind,
+        "format": column.format,
+        "description": column.description,
+        "priority": column.priority,
+    })
+}
+
+/// An encoded object's metadata as an object of its own.
+fn metadata(json: &Bytes, version: &str) -> Result<Bytes, Fault> {
+    let only: OnlyMetadata<'_> = serde_json::from_slice(json).map_err(Fault::internal)?;
+    let mut out = BytesMut::from(head("PartialObjectMetadata", &format!("meta.k8s.io/{version}")).as_bytes());
+    out.extend_from_slice(b"\"metadata\":");
+    out.extend_from_slice(only.metadata.get().as_bytes());
+    out.extend_from_slice(b"}");
+    Ok(out.freeze())
+}
+
+/// One line of a watch.
+pub fn frame(kind: &str, object: &Bytes) -> Bytes {
+    let mut out = BytesMut::with_capacity(object.len() + 40);
+    out.extend_from_slice(b"{\"type\":\"");
+    out.extend_from_slice(kind.as_bytes());
+    out.extend_from_slice(b"\",\"object\":");
+    out.extend_from_slice(object);
+    out.extend_from_slice(b"}\n");
+    out.freeze()
+}
+
+/// An answer with a JSON document, in the encoding asked for.
+pub fn document(format: Format, code: u16, json: Bytes) -> Result<Response, Fault> {
+    let value = || serde_json::from_slice::<Value>(&json).map_err(Fault::internal);
+    let bytes: Bytes = match format.encoding {
+        Encoding::Json if format.pretty => {
+            let mut text = serde_json::to_string_pretty(&value()?).map_err(Fault::internal)?;
+            text.push('\n');
+            text.into()
+        }
+        Encoding::Json => {
+            let mut line = BytesMut::with_capacity(json.len() + 1);
+            line.extend_from_slice(&json);
+            if !json.ends_with(b"\n") {
+                line.extend_from_slice(b"\n");
+            }
+            line.freeze()
+        }
+        Encoding::Yaml => serde_saphyr::to_string(&value()?).map_err(Fault::internal)?.into(),
+    };
+    Ok(body::response(code, format.encoding.media_type(), bytes))
+}
