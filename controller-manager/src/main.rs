@@ -1,3 +1,7 @@
 //! The controller manager daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    controller_manager::main(std::env::args().skip(1).collect())
+}

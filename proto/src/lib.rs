@@ -3,6 +3,7 @@
 
 pub mod cri;
 pub mod etcd;
+pub mod field;
 pub mod kind;
 pub mod name;
 pub mod quantity;
