@@ -1,3 +1,7 @@
 //! The datastore daemon: etcd v3 over SQLite.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    datastore::main(std::env::args().skip(1).collect())
+}
