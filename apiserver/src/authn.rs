@@ -1,22 +1,96 @@
 //! Who asks: from client certificate, bearer token or front proxy headers to a [`User`].
 
+use std::collections::HashMap;
+use std::path::Path;
+
+use anyhow::Context as _;
 use rustls_pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::config::Settings;
 use crate::fault::Fault;
 use crate::request::User;
 use crate::server::Server;
+
+/// What the authenticators know, read once at start.
+#[derive(Debug, Default)]
+pub struct Authenticators {
+    /// The fixed tokens of `--token-auth-file`.
+    tokens: HashMap<String, User>,
+}
+
+impl Authenticators {
+    /// Reads the files that the flags name.
+    ///
+    /// # Errors
+    /// Where one cannot be read or is malformed; the message names it.
+    pub fn read(settings: &Settings) -> anyhow::Result<Self> {
+        let tokens = settings.token_auth_file.as_deref().map(token_file).transpose()?.unwrap_or_default();
+        Ok(Self { tokens })
+    }
+}
+
+fn token_file(path: &Path) -> anyhow::Result<HashMap<String, User>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("--token-auth-file: could not read {}", path.display()))?;
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            token_line(line).with_context(|| {
+                format!(
+                    "--token-auth-file: {}: a line is token,user,uid or token,user,uid,\"groups\"",
+                    path.display()
+                )
+            })
+        })
+        .collect()
+}
+
+/// `token,user,uid` and perhaps `,"group,group"`.
+fn token_line(line: &str) -> Option<(String, User)> {
+    let mut parts = line.splitn(4, ',').map(|part| part.trim().trim_matches('"'));
+    let (token, name, uid) = (parts.next()?, parts.next()?, parts.next()?);
+    if token.is_empty() || name.is_empty() {
+        return None;
+    }
+    let groups = parts.next().unwrap_or_default();
+    let groups = groups.split(',').map(str::trim).filter(|group| !group.is_empty()).map(str::to_owned);
+    let user =
+        User { name: name.to_owned(), uid: uid.to_owned(), groups: groups.collect(), ..User::default() };
+    Some((token.to_owned(), user))
+}
 
 /// Who sent a request; `peer` is the chain of the client's certificate, verified already.
 ///
 /// # Errors
 /// 401 where nobody can be made out.
 pub async fn authenticate(
-    _server: &Server,
-    _parts: &http::request::Parts,
+    server: &Server,
+    parts: &http::request::Parts,
     peer: Option<&[CertificateDer<'static>]>,
 ) -> Result<User, Fault> {
-    peer.and_then(|chain| chain.first()).and_then(subject).ok_or_else(Fault::unauthorized)
+    if let Some(user) = peer.and_then(|chain| chain.first()).and_then(subject) {
+        return Ok(authenticated(user));
+    }
+    let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) {
+        let user = server.authenticators().tokens.get(token.trim()).cloned();
+        return user.map(authenticated).ok_or_else(Fault::unauthorized);
+    }
+    if server.settings().anonymous_auth {
+        return Ok(User {
+            name: "system:anonymous".to_owned(),
+            groups: vec!["system:unauthenticated".to_owned()],
+            ..User::default()
+        });
+    }
+    Err(Fault::unauthorized())
+}
+
+fn authenticated(mut user: User) -> User {
+    user.groups.push("system:authenticated".to_owned());
+    user
 }
 
 /// The user a certificate names: its common name, and its organisations as groups.
@@ -24,8 +98,28 @@ fn subject(certificate: &CertificateDer<'static>) -> Option<User> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     let subject = parsed.subject();
     let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let mut groups: Vec<String> =
+    let groups =
         subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
-    groups.push("system:authenticated".to_owned());
     Some(User { name, groups, ..User::default() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_a_token_file() {
+        let cases = [
+            ("t,admin,u1,\"a,b\"", Some(("t", "admin", 2))),
+            ("t,alice,u2", Some(("t", "alice", 0))),
+            ("t,alice", None),
+            (",a,b", None),
+        ];
+        for (line, expected) in cases {
+            let found = token_line(line);
+            let found =
+                found.as_ref().map(|(token, user)| (token.as_str(), user.name.as_str(), user.groups.len()));
+            assert_eq!(found, expected, "{line}");
+        }
+    }
 }

@@ -17,6 +17,7 @@ pub mod admission;
 pub mod authn;
 pub mod authz;
 pub mod body;
+pub mod bootstrap;
 pub mod cache;
 pub mod config;
 pub mod convert;
@@ -86,8 +87,10 @@ pub async fn start(
     })?;
     let address = listener.local_addr().context("could not read back the bound address")?;
     let synced = context.gate("cache");
-    let server = Arc::new(Server::new(settings, context.clone(), store));
+    let made = context.gate("bootstrap");
+    let server = Arc::new(Server::new(settings, context.clone(), store)?);
     context.spawn("cache", source::follow(Arc::clone(&server), synced));
+    context.spawn("bootstrap", bootstrap::run(Arc::clone(&server), made));
     context.spawn("listener", serve::serve(Arc::clone(&server), listener, tls));
     Ok((server, address))
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use store::{LeaseId, Revision, Store};
 use tokio::time::Instant;
 
+use crate::authn::Authenticators;
 use crate::cache::{Cache, Entry};
 use crate::config::Settings;
 use crate::fault::Fault;
@@ -36,6 +37,7 @@ pub struct Server {
     resources: Arc<Resources>,
     cache: Arc<Cache>,
     system: User,
+    authenticators: Authenticators,
     lease: Mutex<Option<(LeaseId, Instant)>>,
 }
 
@@ -50,7 +52,11 @@ pub type Change<'a> = &'a (dyn Fn(&mut Value) -> Result<(), Fault> + Send + Sync
 
 impl Server {
     /// A server whose cache is empty still: [`crate::source::follow`] fills it.
-    pub fn new(settings: Settings, context: daemon::Context, store: Arc<dyn Store>) -> Self {
+    ///
+    /// # Errors
+    /// Where a file that a flag names cannot be used; the message names it.
+    pub fn new(settings: Settings, context: daemon::Context, store: Arc<dyn Store>) -> anyhow::Result<Self> {
+        let authenticators = Authenticators::read(&settings)?;
         let resources = Arc::new(Resources::new(&settings.etcd_prefix));
         let cache = Arc::new(Cache::new(resources.all().len()));
         let system = User {
@@ -58,7 +64,8 @@ impl Server {
             groups: vec!["system:masters".to_owned(), "system:authenticated".to_owned()],
             ..User::default()
         };
-        Self { settings, context, store, resources, cache, system, lease: Mutex::new(None) }
+        let lease = Mutex::new(None);
+        Ok(Self { settings, context, store, resources, cache, system, authenticators, lease })
     }
 
     /// What the server was told.
@@ -74,6 +81,11 @@ impl Server {
     /// The store itself, for what is no API object (allocator state, leases).
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// What tells users apart.
+    pub fn authenticators(&self) -> &Authenticators {
+        &self.authenticators
     }
 
     /// The stored resources.

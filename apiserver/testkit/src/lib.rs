@@ -18,9 +18,6 @@ mod authority;
 
 pub use authority::{Authority, Identity};
 
-/// Namespaces that every cluster has.
-const NAMESPACES: &[&str] = &["default", "kube-system", "kube-public", "kube-node-lease"];
-
 /// A running API server. Its tasks end when this is dropped.
 pub struct Cluster {
     /// Where it is, as in `https://127.0.0.1:4711`.
@@ -68,13 +65,6 @@ pub async fn start_with(settings: Settings, store: Arc<dyn store::Store>) -> Clu
     let (server, address) =
         apiserver::start(settings, context.clone(), store, tls).await.expect("a free port on loopback");
     context.gates().ready().await;
-    for namespace in NAMESPACES {
-        let made = server.create("", "namespaces", json!({"metadata": {"name": namespace}})).await;
-        assert!(
-            made.is_ok_and(|_| true) || server.get("", "namespaces", "", namespace).is_some(),
-            "{namespace}"
-        );
-    }
     let url = format!("https://{address}");
     let client = connect(&url, &authority, &authority.client("admin", &["system:masters"])).await;
     Cluster { url, address, authority, server, context, trigger, client }
