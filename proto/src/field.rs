@@ -9,7 +9,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use table::{FIELDS, LISTS, MESSAGES, WORDS};
+use table::{FIELDS, LISTS, MESSAGES, ORDER, WORDS};
 
 /// A message: an object of the API or a part of one.
 ///
@@ -114,6 +114,12 @@ impl Message {
     pub fn fields(&self) -> &'static [Field] {
         let first = usize::from(self.1);
         &FIELDS[first..first + usize::from(self.2)]
+    }
+
+    /// The places of its fields among [`Self::fields`], by ascending number.
+    pub(crate) fn order(&self) -> &'static [u8] {
+        let first = usize::from(self.1);
+        &ORDER[first..first + usize::from(self.2)]
     }
 
     /// How it looks in JSON.

@@ -1,6 +1,7 @@
 //! What crosses a wire: the table of API kinds, codecs, patches, etcd and CRI messages.
 #![deny(missing_docs)]
 
+pub mod codec;
 pub mod cri;
 pub mod etcd;
 pub mod field;

@@ -2,8 +2,8 @@
 
 use super::{Error, Format, NANO, Quantity};
 
-/// The most digits whose number fits an `i128`, with room for scaling to nanos.
-const DIGITS: usize = 29;
+/// The most digits before the point: any number of so many fits an `i128`.
+const DIGITS: usize = 38;
 
 /// The most digits after the point that are kept of a binary amount; more cannot be told apart in nanos.
 const BINARY_DIGITS: usize = 18;

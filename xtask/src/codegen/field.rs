@@ -77,7 +77,8 @@ pub(super) fn table(kinds: &Value, facts: &Value) -> Result<(String, String)> {
     let number: HashMap<&str, usize> = names.iter().enumerate().map(|(at, name)| (*name, at)).collect();
     let mut words = Words::default();
     words.word("")?;
-    let (mut message_rows, mut field_rows, mut first) = (String::new(), String::new(), 0);
+    let (mut message_rows, mut field_rows, mut order, mut first) =
+        (String::new(), String::new(), String::new(), 0);
     for name in &names {
         let row = all[name];
         let shape = shape(name, row);
@@ -96,6 +97,11 @@ pub(super) fn table(kinds: &Value, facts: &Value) -> Result<(String, String)> {
             words.word(text_or_empty(gvk, "version"))?,
         )?;
         first += fields.len();
+        let mut ascending: Vec<usize> = (0..fields.len()).collect();
+        ascending.sort_by_key(|at| fields[*at]["num"].as_u64());
+        for at in ascending {
+            write!(order, "{at},")?;
+        }
         for field in fields {
             writeln!(
                 field_rows,
@@ -108,7 +114,7 @@ pub(super) fn table(kinds: &Value, facts: &Value) -> Result<(String, String)> {
     let table = format!(
         "{HEADER}use super::{{Card::*, Field, List::*, Message, Shape, Type::*}};\n\n/// Every message, ordered by name.\n\
          pub(super) static MESSAGES: &[Message] = &[\n{message_rows}];\n\n/// The fields of all messages, in the order of declaration.\n\
-         pub(super) static FIELDS: &[Field] = &[\n{field_rows}];\n\n/// Lists of words.\npub(super) static LISTS: &[u32] = &[{}];\n\n\
+         pub(super) static FIELDS: &[Field] = &[\n{field_rows}];\n\n/// For each message the places of its fields by ascending number.\npub(super) static ORDER: &[u8] = &[{order}];\n\n/// Lists of words.\npub(super) static LISTS: &[u32] = &[{}];\n\n\
          /// All words.\npub(super) static WORDS: &str = include_str!(\"words.txt\");\n",
         lists.join(", "),
     );
@@ -172,7 +178,7 @@ fn shape(name: &str, row: &Value) -> &'static str {
         "Duration" => "Duration",
         "Quantity" | "QuantityValue" => "Quantity",
         "IntOrString" => "IntOrString",
-        "RawExtension" => "RawExtension",
+        "RawExtension" | "Unknown" => "RawExtension",
         "FieldsV1" => "Raw",
         "JSONSchemaPropsOrBool" => "SchemaOrBool",
         "JSONSchemaPropsOrArray" => "SchemaOrArray",
