@@ -12,20 +12,25 @@ use daemon::{Context, Threads};
 mod caches;
 mod claim;
 pub mod config;
+mod daemonset;
 mod deployment;
 mod endpoints;
 mod endpointslice;
 mod expectation;
+mod garbage;
 mod history;
+mod job;
 mod namespace;
 mod node_ipam;
 mod pod;
 mod pod_writer;
 mod replicaset;
+mod resources;
 mod root_ca;
 mod scene;
 mod serviceaccount;
 mod table;
+mod taint;
 
 pub use config::Settings;
 

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use crate::caches::Caches;
 use crate::config::Settings;
 use crate::expectation::Expectations;
+use crate::resources::Discovery;
 
 /// What every controller works with.
 pub(crate) struct Scene {
@@ -21,6 +22,7 @@ pub(crate) struct Scene {
     pub(crate) client: Client,
     pub(crate) caches: Caches,
     pub(crate) expectations: Arc<Expectations>,
+    pub(crate) discovery: Arc<Discovery>,
 }
 
 impl Scene {
@@ -29,7 +31,8 @@ impl Scene {
         let expectations = Arc::new(Expectations::default());
         // First of all listeners: a reconcile woken by a pod must find the expectation for it lowered.
         expectations.observe(&caches.of::<Pod>());
-        Self { settings, context, client, caches, expectations }
+        let discovery = Arc::new(Discovery::new(client.clone()));
+        Self { settings, context, client, caches, expectations, discovery }
     }
 
     /// A recorder whose events name this component as their source.

@@ -10,7 +10,10 @@ use client::object::status_code;
 use client::{Key, Next, Queue};
 
 use crate::scene::Scene;
-use crate::{deployment, endpoints, endpointslice, node_ipam, replicaset, root_ca, serviceaccount};
+use crate::{
+    daemonset, deployment, endpoints, endpointslice, garbage, job, namespace, node_ipam, replicaset, root_ca,
+    serviceaccount,
+};
 
 /// A controller: its name as upstream has it, how many keys it works on at once, and what makes it.
 struct Row {
@@ -29,9 +32,13 @@ const fn row(
 
 /// Every controller. Worker counts are upstream's, as far as a small machine can use them.
 const CONTROLLERS: &[Row] = &[
+    row("daemonset-controller", 2, daemonset::build),
     row("deployment-controller", 5, deployment::build),
     row("endpoints-controller", 5, endpoints::build),
     row("endpointslice-controller", 5, endpointslice::build),
+    row("garbage-collector-controller", 10, garbage::build),
+    row("job-controller", 5, job::build),
+    row("namespace-controller", 5, namespace::build),
     row("node-ipam-controller", 1, node_ipam::build),
     row("replicaset-controller", 5, replicaset::build),
     row("root-ca-certificate-publisher-controller", 1, root_ca::build),
