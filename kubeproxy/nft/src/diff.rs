@@ -106,6 +106,33 @@ pub fn remove(family: Family, name: &str) -> Transaction {
     transaction
 }
 
+/// The transaction after which all of `part` is there, beside whatever others have put into the table.
+///
+/// Chains of `part` then hold exactly its rules. Sets that are there already must have the same definition, and
+/// elements the same values, or the kernel refuses it all.
+pub fn ensure(part: &Table) -> Transaction {
+    let Table { family, name: table, .. } = part;
+    let mut transaction = Transaction::default();
+    transaction.say(format_args!("add table {family} {table}"));
+    for (name, chain) in &part.chains {
+        transaction.chain(part, name, chain);
+        transaction.say(format_args!("flush chain {family} {table} {name}"));
+    }
+    // What is added to nothing is what the part has; chains are made again, which is no change.
+    transaction.append(diff(&part.emptied(), part));
+    transaction
+}
+
+/// The transaction after which nothing of `part` is left, whether it was there or not; sets stay, others use them.
+pub fn withdraw(part: &Table) -> Transaction {
+    let mut left = part.emptied();
+    left.sets.clone_from(&part.sets);
+    // Deleting asks for what exists, so it is made to exist first.
+    let mut transaction = ensure(part);
+    transaction.append(diff(part, &left));
+    transaction
+}
+
 /// The transaction that turns `old`, which is in the kernel, into `new`; what is equal is not touched.
 pub fn diff(old: &Table, new: &Table) -> Transaction {
     let changes = Changes::between(old, new);

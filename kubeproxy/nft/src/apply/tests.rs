@@ -6,7 +6,7 @@ use super::*;
 use crate::rule::{Rule, Verdict};
 use crate::set::{Set, key};
 use crate::table::{Chain, Family, Hook, Table};
-use crate::{diff, remove, replace};
+use crate::{diff, ensure, remove, replace, withdraw};
 
 /// A named network namespace that goes with the value.
 struct Namespace(String);
@@ -95,4 +95,26 @@ async fn a_missing_program_is_named() {
     let nft = Nft { program: "/nonexistent/nft".into(), arguments: Vec::new() };
     let error = nft.apply(&remove(Family::Ip, "sample")).await.unwrap_err();
     assert_eq!(error.to_string(), "the program /nonexistent/nft is missing; install the package nftables");
+}
+
+#[tokio::test]
+async fn parts_come_and_go_beside_others_any_number_of_times() {
+    let namespace = Namespace::new("parts");
+    let (nft, one, two) = (namespace.nft(), sample(&[80], 10), sample(&[81], 10));
+    nft.apply(&ensure(&one)).await.unwrap();
+    let before = namespace.list();
+    let part = |whole: &Table, port: u16| {
+        let mut part = whole.clone();
+        part.chains.retain(|name, _| name.ends_with(&port.to_string()));
+        part
+    };
+    for _ in 0..2 {
+        nft.apply(&ensure(&one)).await.unwrap();
+        nft.apply(&ensure(&part(&two, 81))).await.unwrap();
+        assert!(namespace.list().contains("goto service-demo/web/tcp/81"));
+    }
+    for _ in 0..2 {
+        nft.apply(&withdraw(&part(&two, 81))).await.unwrap();
+        assert_eq!(namespace.list(), before);
+    }
 }
