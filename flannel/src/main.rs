@@ -1,3 +1,7 @@
-//! The pod network daemon and its CNI plugins.
+//! The pod network daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flannel::main(std::env::args().skip(1).collect())
+}
