@@ -9,8 +9,8 @@ const NEEDS: &[(&str, &str, &str)] = &[
     ("address translation", "CONFIG_NFT_NAT", "meta l4proto tcp dnat to 192.0.2.1:1"),
     ("random choice", "CONFIG_NFT_NUMGEN", "numgen random mod 2 vmap { 0 : accept, 1 : drop }"),
     ("address types", "CONFIG_NFT_FIB_IPV4", "fib daddr type local accept"),
-    ("verdict maps", "CONFIG_NF_TABLES", "ip daddr . meta l4proto . th dport vmap @map"),
-    ("dynamic sets", "CONFIG_NF_TABLES", "update @set { ip saddr }"),
+    ("verdict maps", "CONFIG_NF_TABLES", "ip daddr . meta l4proto . th dport vmap @places"),
+    ("dynamic sets", "CONFIG_NF_TABLES", "update @clients { ip saddr }"),
 ];
 
 /// Refuses to go on where something is missing.
@@ -19,13 +19,20 @@ const NEEDS: &[(&str, &str, &str)] = &[
 /// One sentence that names the program or the feature.
 pub async fn check(nft: &Nft) -> anyhow::Result<()> {
     let mut table = Table::new(Family::Ip, "isopod-kubeproxy-check");
-    nft.check(&nft::replace(&table)).await.context("nftables (CONFIG_NF_TABLES_IPV4) cannot be used")?;
-    table.set("map", Set::map("ipv4_addr . inet_proto . inet_service", "verdict"));
-    table.set("set", Set::of("ipv4_addr").dynamic(1));
+    nft.check(&nft::replace(&table)).await.context("nftables (CONFIG_NF_TABLES) cannot be used")?;
+    table.set("places", Set::map("ipv4_addr . inet_proto . inet_service", "verdict"));
+    table.set("clients", Set::of("ipv4_addr").dynamic(1));
+    let hook = Hook { kind: "nat", point: "prerouting", priority: -100 };
+    let mut with = |rules: Vec<&'static str>| {
+        table.chain("check", Chain::at(hook, rules));
+        nft::replace(&table)
+    };
+    // All at once is one process; only where that is refused does it matter which it was.
+    if nft.check(&with(NEEDS.iter().map(|(_, _, rule)| *rule).collect())).await.is_ok() {
+        return Ok(());
+    }
     for (what, option, rule) in NEEDS {
-        let hook = Hook { kind: "nat", point: "prerouting", priority: -100 };
-        table.chain("check", Chain::at(hook, [*rule]));
-        match nft.check(&nft::replace(&table)).await {
+        match nft.check(&with(vec![rule])).await {
             Ok(()) => {}
             Err(ApplyError::Refused { words, .. }) => {
                 bail!("this kernel or nft lacks {what} ({option}), which services need: {words}")
