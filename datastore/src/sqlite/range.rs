@@ -87,10 +87,13 @@ pub(crate) async fn range_past(file: &mut SqliteConnection, query: &Query) -> Re
         places.truncate(limit);
     }
     let list = serde_json::to_string(&places).map_err(|error| Fault::Storage(error.to_string()))?;
-    let rows: Vec<Columns> = sqlx::query_as(AssertSqlSafe(format!(
-        "SELECT {COLUMNS} FROM json_each(?1) AS wanted JOIN change ON change.place = wanted.value ORDER BY wanted.key"
-    )))
+    let rows: Vec<Columns> = sqlx::query_as(
+        "SELECT change.key, CASE WHEN ?2 THEN NULL ELSE change.value END, change.create_revision,
+                change.place, change.version, change.lease
+         FROM json_each(?1) AS wanted JOIN change ON change.place = wanted.value ORDER BY wanted.key",
+    )
     .bind(list)
+    .bind(query.keys_only)
     .fetch_all(&mut *file)
     .await?;
     let items = rows.into_iter().filter_map(key_value).collect();

@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 /// A running etcd; killed when dropped.
 pub(crate) struct Etcd {
     pub(crate) endpoint: String,
-    _process: Child,
+    process: Child,
     _data: tempfile::TempDir,
 }
 
@@ -32,8 +32,10 @@ impl Etcd {
             .kill_on_drop(true)
             .spawn()
             .expect("could not start etcd; install Debian's etcd-server");
-        let etcd = Self { endpoint: client, _process: process, _data: data };
+        let mut etcd = Self { endpoint: client, process, _data: data };
         etcd.answers().await;
+        // What answers must be this etcd, and not another one that has taken the port meanwhile.
+        assert!(etcd.process.try_wait().unwrap().is_none(), "etcd ended; is {} in use?", etcd.endpoint);
         etcd
     }
 
@@ -53,8 +55,8 @@ impl Etcd {
     }
 }
 
-/// Ports that are free now; etcd cannot choose its own.
-fn free_ports<const N: usize>() -> [u16; N] {
+/// Ports that are free now, for what cannot choose its own.
+pub(crate) fn free_ports<const N: usize>() -> [u16; N] {
     let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     held.map(|listener| listener.local_addr().unwrap().port())
 }

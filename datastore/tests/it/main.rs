@@ -2,6 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails, in its helpers too")]
 
 mod churn;
+mod crash;
 mod etcd;
+mod etcdctl;
 mod law;
 mod ours;
+mod space;
+mod start;
+mod tls;

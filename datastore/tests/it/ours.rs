@@ -29,11 +29,15 @@ impl Ours {
             clippy::disallowed_methods,
             reason = "the daemon under test is not a task of the daemon's own"
         )]
-        let running = tokio::spawn({
+        let mut running = tokio::spawn({
             let context = context.clone();
             async move { datastore::run(settings, context).await }
         });
-        context.gates().ready().await;
+        tokio::select! {
+            biased;
+            ended = &mut running => panic!("the datastore did not start: {ended:?}"),
+            () = context.gates().ready() => {}
+        }
         Self { endpoint, trigger, running }
     }
 
