@@ -106,6 +106,12 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(write_json::object(message, &object))
 }
 
+/// What is wrong with bytes that should be JSON, in Go's words; nothing if they are.
+pub fn syntax(bytes: &[u8]) -> Option<String> {
+    let mut reader = json::Reader::new(bytes);
+    reader.skip().and_then(|()| reader.end()).err().map(|error| error.to_string())
+}
+
 fn find(name: &str) -> Result<&'static Message, Error> {
     let found = field::message(name).filter(|message| message.shape() == Shape::Plain);
     found.ok_or_else(|| Error::Unknown(name.to_owned()))

@@ -203,6 +203,11 @@ impl Field {
         self.has(3)
     }
 
+    /// Whether a strategic merge patch replaces the object whole.
+    pub fn replaces(&self) -> bool {
+        self.has(8)
+    }
+
     /// Whether a strategic merge patch may name the keys to be retained.
     pub fn retains_keys(&self) -> bool {
         self.has(4)

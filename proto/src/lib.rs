@@ -7,5 +7,6 @@ pub mod etcd;
 pub mod field;
 pub mod kind;
 pub mod name;
+pub mod patch;
 pub mod quantity;
 pub mod selector;

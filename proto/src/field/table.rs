@@ -2790,7 +2790,7 @@ pub(super) static FIELDS: &[Field] = &[
     Field(284936,343307,1,816,Nested,One,129,Whole,0,0,0,0),
     Field(346117,11990808,2,530,Nested,Many,4,Whole,0,0,0,0),
     Field(12008204,2542098,1,841,Nested,Pointer,1,Whole,0,0,0,0),
-    Field(669960,228112,2,813,Nested,Pointer,1,Whole,0,0,0,0),
+    Field(669960,228112,2,813,Nested,Pointer,257,Whole,0,0,0,0),
     Field(2538510,2542098,3,841,Nested,Pointer,1,Whole,0,0,0,0),
     Field(12011290,12017953,4,65535,Text,Pointer,1,Whole,0,0,0,72706),
     Field(968466,973061,1,65535,Int64,One,129,Whole,0,0,0,0),

@@ -201,6 +201,7 @@ fn bits(field: &Value) -> u32 {
         text_or_empty(field, "structType") == "atomic",
         // What is written though it is zero.
         text_or_empty(field, "pbWrite") == "always",
+        strategy == "replace",
     ]
     .iter()
     .enumerate()
