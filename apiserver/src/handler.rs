@@ -163,7 +163,7 @@ impl<'a> Scope<'a> {
     fn answer(&self, code: u16, object: &Value) -> Result<Response, Fault> {
         let is_object = object.get("kind").and_then(Value::as_str) == Some(self.act.resource.kind.kind);
         if is_object {
-            return self.presenter.answer(code, &object::encode(&self.act.resource.head, object));
+            return self.presenter.answer(code, &object::encode(self.act.resource.kind, object)?);
         }
         crate::present::document(self.presenter.format(), code, object.to_string().into())
     }

@@ -2,9 +2,11 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use proto::codec;
+use proto::kind::{Encoding, Kind};
 use serde_json::{Map, Value};
 
-use crate::resource::Resource;
+use crate::fault::Fault;
 
 /// The text of a metadata field, or nothing.
 pub fn meta<'a>(object: &'a Value, field: &str) -> &'a str {
@@ -63,36 +65,16 @@ pub fn now() -> Timestamp {
     Timestamp::now()
 }
 
-/// Encodes an object for the cache and for answers: kind and version first, so that lists can leave them out.
-pub fn encode(head: &str, object: &Value) -> Bytes {
-    let mut out = Vec::with_capacity(512);
-    out.extend_from_slice(head.as_bytes());
-    let mut first = true;
-    if let Some(map) = object.as_object() {
-        for (key, value) in map {
-            if key == "kind" || key == "apiVersion" {
-                continue;
-            }
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            append(&mut out, key);
-            out.push(b':');
-            append(&mut out, value);
-        }
-    }
-    if first {
-        // The head ends in a comma, which must be followed by something.
-        out.extend_from_slice(b"\"metadata\":{}");
-    }
-    out.push(b'}');
-    out.into()
-}
-
-fn append<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Values hold no map with other than text keys, and a vector takes every byte, so this cannot fail.
-    drop(serde_json::to_writer(out, value));
+/// Encodes an object of a kind for the cache and for answers, as Go would: kind and version first, so that lists can
+/// leave them out, fields in the order of declaration, zero values as Go writes or omits them.
+///
+/// # Errors
+/// Where the object does not have its kind's shape.
+pub fn encode(kind: &Kind, object: &Value) -> Result<Bytes, Fault> {
+    let mut object = object.clone();
+    set_type(&mut object, &kind.api_version(), kind.kind);
+    let json = serde_json::to_vec(&object).map_err(Fault::internal)?;
+    Ok(codec::normalize(kind.message, &json).map_err(Fault::internal)?.bytes.into())
 }
 
 /// The `apiVersion` and `kind` of a stored object, put in.
@@ -103,10 +85,18 @@ pub fn set_type(object: &mut Value, api_version: &str, kind: &str) {
 }
 
 /// An object as bytes for the store: without `resourceVersion`, which is the store's to know.
-pub fn to_stored(object: &Value, resource: &Resource) -> Bytes {
+///
+/// # Errors
+/// Where the object does not have its kind's shape.
+pub fn to_stored(object: &Value, kind: &Kind) -> Result<Bytes, Fault> {
     let mut object = object.clone();
     set_meta(&mut object, "resourceVersion", None);
-    encode(&resource.head, &object)
+    set_type(&mut object, &kind.api_version(), kind.kind);
+    let json = serde_json::to_vec(&object).map_err(Fault::internal)?;
+    Ok(match kind.storage_encoding {
+        Encoding::Protobuf => codec::encode(kind.message, &json).map_err(Fault::internal)?.into(),
+        Encoding::Json => codec::normalize(kind.message, &json).map_err(Fault::internal)?.bytes.into(),
+    })
 }
 
 #[cfg(test)]
@@ -117,15 +107,10 @@ mod tests {
 
     #[test]
     fn an_encoded_object_begins_with_its_type() {
-        let cases = [
-            (
-                json!({"kind": "X", "apiVersion": "v0", "a": 1, "z": 2}),
-                r#"{"kind":"P","apiVersion":"v1","a":1,"z":2}"#,
-            ),
-            (json!({}), r#"{"kind":"P","apiVersion":"v1","metadata":{}}"#),
-        ];
-        for (object, expected) in cases {
-            assert_eq!(encode(&crate::resource::head("P", "v1"), &object), expected);
+        for kind in proto::kind::KINDS.iter().filter(|kind| kind.stored) {
+            let head = crate::resource::head(kind.kind, &kind.api_version());
+            let encoded = encode(kind, &json!({"metadata": {"name": "a"}})).unwrap();
+            assert!(encoded.starts_with(head.as_bytes()), "{encoded:?} does not begin with {head}");
         }
     }
 

@@ -6,7 +6,8 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
-use proto::kind::Kind;
+use proto::kind::{Kind, split_api_version};
+use proto::{codec, field};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -116,7 +117,7 @@ impl Presenter {
             out.extend_from_slice(&json[self.stored_head..]);
             return Ok(out.freeze());
         }
-        Ok(object::encode(&self.head, &self.value(json)?))
+        object::encode(self.kind, &self.value(json)?)
     }
 
     /// An encoded object as a value in the version of the request.
@@ -149,11 +150,11 @@ impl Presenter {
             }
             _ => self.object(json)?,
         };
-        Ok(frame(kind, &object))
+        framed(self.format.encoding, kind, &object)
     }
 
     /// A bookmark: an object with nothing but its revision.
-    pub fn bookmark(&self, revision: store::Revision, initial_end: bool) -> Bytes {
+    pub fn bookmark(&self, revision: store::Revision, initial_end: bool) -> Option<Bytes> {
         let mut meta = json!({"resourceVersion": revision.to_string()});
         if initial_end {
             meta["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -169,10 +170,19 @@ impl Presenter {
                 "kind": kind, "apiVersion": version, "metadata": {"resourceVersion": revision.to_string()},
                 "columnDefinitions": null,
                 "rows": [{"cells": self.columns().iter().map(|_| Value::Null).collect::<Vec<_>>(),
-                    "object": {"kind": "PartialObjectMetadata", "apiVersion": format!("meta.k8s.io/{}", "v1"), "metadata": meta}}],
+                    "object": {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": meta}}],
             });
         }
-        frame("BOOKMARK", &Bytes::from(object.to_string()))
+        let json = match self.format.view {
+            View::Object => object::encode(self.kind, &object).ok()?,
+            _ => object.to_string().into(),
+        };
+        framed(self.format.encoding, "BOOKMARK", &json).ok()
+    }
+
+    /// The last line of a watch that fails.
+    pub fn error(&self, fault: &Fault) -> Option<Bytes> {
+        framed(self.format.encoding, "ERROR", &Bytes::from(fault.status().to_string())).ok()
     }
 
     fn columns(&self) -> &'static [Column] {
@@ -331,15 +341,34 @@ fn metadata(json: &Bytes, version: &str) -> Result<Bytes, Fault> {
     Ok(out.freeze())
 }
 
-/// One line of a watch.
-pub fn frame(kind: &str, object: &Bytes) -> Bytes {
+/// One event of a watch, around an object in JSON.
+fn framed(encoding: Encoding, kind: &str, object: &Bytes) -> Result<Bytes, Fault> {
+    if encoding == Encoding::Protobuf {
+        return Ok(codec::frame(&codec::watch_event(kind, &protobuf(object)?)).into());
+    }
     let mut out = BytesMut::with_capacity(object.len() + 40);
     out.extend_from_slice(b"{\"type\":\"");
     out.extend_from_slice(kind.as_bytes());
     out.extend_from_slice(b"\",\"object\":");
     out.extend_from_slice(object);
     out.extend_from_slice(b"}\n");
-    out.freeze()
+    Ok(out.freeze())
+}
+
+#[derive(Deserialize)]
+struct Typed<'a> {
+    #[serde(rename = "apiVersion")]
+    api_version: &'a str,
+    kind: &'a str,
+}
+
+/// A JSON document as protobuf in its envelope.
+fn protobuf(json: &[u8]) -> Result<Bytes, Fault> {
+    let typed: Typed<'_> = serde_json::from_slice(json).map_err(Fault::internal)?;
+    let (group, version) = split_api_version(typed.api_version).unwrap_or(("", typed.api_version));
+    let unknown = || Fault::not_acceptable(&["application/json", "application/yaml"]);
+    let message = field::of_kind(group, version, typed.kind).ok_or_else(unknown)?;
+    Ok(codec::encode(message.name(), json).map_err(Fault::internal)?.into())
 }
 
 /// An answer with a JSON document, in the encoding asked for.
@@ -359,6 +388,7 @@ pub fn document(format: Format, code: u16, json: Bytes) -> Result<Response, Faul
             }
             line.freeze()
         }
+        Encoding::Protobuf => protobuf(&json)?,
         Encoding::Yaml => serde_saphyr::to_string(&value()?).map_err(Fault::internal)?.into(),
     };
     Ok(body::response(code, format.encoding.media_type(), bytes))

@@ -87,7 +87,8 @@ impl Feed {
             let Some(before) = state.objects.remove(path) else { return };
             let mut last = before.value();
             storage::set_revision(&mut last, revision);
-            let now = Arc::new(storage::entry(resource, path, revision, &last));
+            // The object was in the cache, so it has its kind's shape.
+            let Ok(now) = storage::entry(resource, path, revision, &last).map(Arc::new) else { return };
             Change { revision, now, before: Some(before), deleted: true }
         } else {
             let Some(now) = entry(resource, path, &event.now).map(Arc::new) else { return };
@@ -120,8 +121,10 @@ impl Feed {
 
 /// The entry of a stored value; a value that cannot be read is told of and left out.
 fn entry(resource: &Resource, path: &str, item: &KeyValue) -> Option<Entry> {
-    match storage::decode(resource, item) {
-        Ok(object) => Some(storage::entry(resource, path, item.mod_revision, &object)),
+    let read = storage::decode(resource, item)
+        .and_then(|object| storage::entry(resource, path, item.mod_revision, &object));
+    match read {
+        Ok(entry) => Some(entry),
         Err(fault) => {
             tracing::error!(key = %String::from_utf8_lossy(&item.key), "could not read a stored object: {fault}");
             None

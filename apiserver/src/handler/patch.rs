@@ -1,8 +1,10 @@
 //! Patch of stored resources: the patch is applied to the latest state, again while others are faster.
 
+use proto::codec;
 use proto::kind::Kind;
 use serde_json::Value;
 
+use super::content::Strictness;
 use super::{Scope, write};
 use crate::fault::Fault;
 use crate::negotiation::content_type;
@@ -27,10 +29,15 @@ pub(super) async fn patch(
     let scope = Scope::new(server, kind, resource, call, &options)?;
     let patch: Value = serde_json::from_slice(&call.body)
         .map_err(|error| Fault::bad_request(format!("error decoding patch: {error}")))?;
+    let strictness = Strictness::read(call);
     let make = |old: Option<&Value>| {
         let old = old.ok_or_else(|| scope.act.not_found())?;
         let mut new = old.clone();
         merge(&mut new, &patch);
+        let (normal, problems) = codec::normalize_value(resource.kind.message, &new)
+            .map_err(|error| Fault::bad_request(error.to_string()))?;
+        strictness.judge(&problems, &call.warnings, "error decoding patch")?;
+        new = normal;
         write::same_namespace(&mut new, &scope.act)?;
         write::same_name(&mut new, &scope.act)?;
         (resource.behavior.default)(&mut new);

@@ -110,6 +110,7 @@ pub(super) async fn listing(
     };
     let prefix = resource.path_prefix(namespace);
     let token = info.param("continue").filter(|text| !text.is_empty());
+    let wanted = version_match(info)?;
     let (at, after) = match token {
         Some(token) => {
             if info.param("resourceVersion").is_some_and(|text| !text.is_empty() && text != "0") {
@@ -120,7 +121,7 @@ pub(super) async fn listing(
             let (revision, start) = read_token(token, &prefix)?;
             (if revision < 0 { At::Fresh } else { At::Exact(revision) }, start)
         }
-        None => (version_match(info)?, String::new()),
+        None => (wanted, String::new()),
     };
     match at {
         At::Fresh => drop(server.fresh().await?),
@@ -183,7 +184,7 @@ async fn at_revision(
         for item in &page.items {
             let Some((_, path)) = server.resources().of_key(&item.key) else { continue };
             let object = storage::decode(resource, item)?;
-            let entry = storage::entry(resource, path, item.mod_revision, &object);
+            let entry = storage::entry(resource, path, item.mod_revision, &object)?;
             path.clone_into(&mut last);
             if scan.selection.matches(&entry) {
                 items.push(entry.json);
@@ -222,7 +223,8 @@ fn write_token(revision: Revision, last: &str, prefix: &str) -> String {
 
 /// The revision and the last path of a continue token.
 fn read_token(token: &str, prefix: &str) -> Result<(Revision, String), Fault> {
-    let invalid = |why: &str| Fault::bad_request(format!("continue key is not valid: {why}"));
+    let invalid =
+        |why: &str| Fault::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
     let bytes =
         URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| invalid(&error.to_string()))?;
     let token: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
@@ -249,6 +251,12 @@ fn version_match(info: &RequestInfo) -> Result<At, Fault> {
     let version = info.param("resourceVersion").unwrap_or_default();
     let matching = info.param("resourceVersionMatch").unwrap_or_default();
     let refuse = |errors: &[FieldError]| Err(Fault::invalid("meta.k8s.io", "ListOptions", "", errors));
+    if !matching.is_empty() && info.param("continue").is_some_and(|token| !token.is_empty()) {
+        return refuse(&[FieldError::forbidden(
+            "resourceVersionMatch",
+            "resourceVersionMatch is forbidden when continue is provided",
+        )]);
+    }
     if !matching.is_empty() && version.is_empty() {
         return refuse(&[FieldError::forbidden(
             "resourceVersionMatch",

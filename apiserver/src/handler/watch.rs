@@ -17,7 +17,8 @@ use crate::body;
 use crate::cache::{Cache, Change, Entry};
 use crate::fault::Fault;
 use crate::field::FieldError;
-use crate::present::{Presenter, frame};
+use crate::object;
+use crate::present::Presenter;
 use crate::request::{Call, RequestInfo, Response};
 use crate::resource::Resource;
 use crate::select::Selection;
@@ -44,6 +45,7 @@ enum From {
 struct Watcher {
     cache: Arc<Cache>,
     resource: usize,
+    stored: &'static Kind,
     namespace: String,
     presenter: Presenter,
     selection: Selection,
@@ -87,6 +89,7 @@ pub(super) async fn watch(
     let watcher = Watcher {
         cache: Arc::clone(server.cache()),
         resource: resource.index,
+        stored: resource.kind,
         namespace: scope.act.namespace.to_owned(),
         presenter: scope.presenter.clone(),
         selection,
@@ -104,7 +107,7 @@ pub(super) async fn watch(
         let piece = watcher.next().await?;
         Some((Ok::<_, io::Error>(piece), watcher))
     });
-    Ok(body::with_body(200, scope.presenter.format().encoding.media_type(), body::stream(pieces)))
+    Ok(body::with_body(200, scope.presenter.format().encoding.stream_type(), body::stream(pieces)))
 }
 
 /// How long a watch lasts: as long as the client says, else between once and twice the least time.
@@ -198,7 +201,7 @@ impl Watcher {
                         self.cache.after(self.resource, self.position, 1).is_ok_and(|changes| changes.is_empty());
                     if nothing_new {
                         self.position = self.position.max(known);
-                        return Some(self.presenter.bookmark(self.position, false));
+                        return self.presenter.bookmark(self.position, false);
                     }
                 }
             }
@@ -219,7 +222,7 @@ impl Watcher {
         }
         if self.mark && self.initial.len() == 0 {
             self.mark = false;
-            out.extend_from_slice(&self.presenter.bookmark(self.position, true));
+            out.extend_from_slice(&self.presenter.bookmark(self.position, true).unwrap_or_default());
         }
         if out.is_empty() && self.initial.len() > 0 {
             self.initial_lines()
@@ -236,7 +239,7 @@ impl Watcher {
             if !self.namespace.is_empty() && *change.now.namespace != *self.namespace {
                 continue;
             }
-            let Some((kind, json)) = seen(&self.selection, change) else { continue };
+            let Some((kind, json)) = seen(self.stored, &self.selection, change) else { continue };
             match self.presenter.event(kind, &json, self.first) {
                 Ok(line) => out.extend_from_slice(&line),
                 Err(fault) => return self.end(&fault),
@@ -249,30 +252,29 @@ impl Watcher {
     /// The last line: why the watch ends.
     fn end(&mut self, fault: &Fault) -> Option<Bytes> {
         self.ended = true;
-        Some(frame("ERROR", &Bytes::from(fault.status().to_string())))
+        self.presenter.error(fault)
     }
 }
 
 /// How a change looks to somebody who sees only what is selected.
-fn seen(selection: &Selection, change: &Change) -> Option<(&'static str, Bytes)> {
+fn seen(kind: &Kind, selection: &Selection, change: &Change) -> Option<(&'static str, Bytes)> {
     let before = change.before.as_deref().filter(|entry| selection.matches(entry));
     let now = Some(&change.now).filter(|entry| !change.deleted && selection.matches(entry));
     match (before, now) {
         (None, Some(now)) => Some(("ADDED", now.json.clone())),
         (Some(_), Some(now)) => Some(("MODIFIED", now.json.clone())),
         (Some(_), None) if change.deleted => Some(("DELETED", change.now.json.clone())),
-        (Some(before), None) => Some(("DELETED", at_revision(before, change.revision))),
+        (Some(before), None) => Some(("DELETED", at_revision(kind, before, change.revision))),
         (None, None) => None,
     }
 }
 
 /// An object as it was, with the revision at which it went out of sight.
-fn at_revision(entry: &Entry, revision: Revision) -> Bytes {
+fn at_revision(kind: &Kind, entry: &Entry, revision: Revision) -> Bytes {
     let mut value = entry.value();
     crate::storage::set_revision(&mut value, revision);
-    let kind = value.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
-    let version = value.get("apiVersion").and_then(Value::as_str).unwrap_or_default().to_owned();
-    crate::object::encode(&crate::resource::head(&kind, &version), &value)
+    // Shown as it was but for its revision; where that cannot be, as it was.
+    object::encode(kind, &value).unwrap_or_else(|_| entry.json.clone())
 }
 
 fn too_old_fault(asked: Revision, oldest: Revision) -> Fault {

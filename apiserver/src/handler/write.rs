@@ -114,13 +114,12 @@ pub(super) fn same_name(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> 
 /// What a deletion was asked to do: in the body, or in the query.
 fn delete_options(call: &Call) -> Result<Options, Fault> {
     if !call.body.is_empty() {
-        let object = content::any(call)?;
-        let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-        if !kind.is_empty() && kind != "DeleteOptions" {
-            let version = object.get("apiVersion").and_then(Value::as_str).unwrap_or_default();
+        let (found, object) = content::options(call)?;
+        if !found.kind.is_empty() && found.kind != "DeleteOptions" {
             return Err(Fault::bad_request(format!(
-                "no kind {kind:?} is registered for version {version:?} in scheme \
-                 \"pkg/apis/meta/internalversion/scheme/register.go:27\""
+                "no kind {:?} is registered for version {:?} in scheme \
+                 \"pkg/apis/meta/internalversion/scheme/register.go:27\"",
+                found.kind, found.api_version
             )));
         }
         return Ok(Options::read(&object));

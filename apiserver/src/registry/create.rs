@@ -101,7 +101,7 @@ impl Act<'_> {
             return if item.is_some() { Err(exists()) } else { Ok(object) };
         }
         let lease = self.server.lease_for(self.resource).await?;
-        let value = object::to_stored(&object, self.resource);
+        let value = object::to_stored(&object, self.resource.kind)?;
         match self.server.store().put(key.as_bytes(), value, 0, lease).await? {
             Commit::Made(revision) => {
                 storage::set_revision(&mut object, revision);

@@ -120,7 +120,7 @@ impl Act<'_> {
     /// Swaps in a new state. `None`: somebody was faster.
     pub(super) async fn put(&self, revision: Revision, mut new: Value) -> Result<Option<Value>, Fault> {
         let key = self.resource.key(self.namespace, self.name);
-        let value = object::to_stored(&new, self.resource);
+        let value = object::to_stored(&new, self.resource.kind)?;
         let lease = self.server.lease_for(self.resource).await?;
         match self.server.store().put(key.as_bytes(), value, revision, lease).await? {
             Commit::Made(revision) => {
