@@ -12,6 +12,7 @@ use daemon::{Context, Threads};
 mod caches;
 mod claim;
 pub mod config;
+mod csr;
 mod daemonset;
 mod deployment;
 mod endpoints;
@@ -22,15 +23,20 @@ mod history;
 mod job;
 mod namespace;
 mod node_ipam;
+mod node_lifecycle;
 mod pod;
+mod pod_gc;
 mod pod_writer;
 mod replicaset;
 mod resources;
+mod role_aggregation;
 mod root_ca;
 mod scene;
 mod serviceaccount;
 mod table;
 mod taint;
+mod taint_eviction;
+mod ttl_after_finished;
 
 pub use config::Settings;
 

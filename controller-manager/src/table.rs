@@ -11,8 +11,8 @@ use client::{Key, Next, Queue};
 
 use crate::scene::Scene;
 use crate::{
-    daemonset, deployment, endpoints, endpointslice, garbage, job, namespace, node_ipam, replicaset, root_ca,
-    serviceaccount,
+    csr, daemonset, deployment, endpoints, endpointslice, garbage, job, namespace, node_ipam, node_lifecycle,
+    pod_gc, replicaset, role_aggregation, root_ca, serviceaccount, taint_eviction, ttl_after_finished,
 };
 
 /// A controller: its name as upstream has it, how many keys it works on at once, and what makes it.
@@ -32,6 +32,10 @@ const fn row(
 
 /// Every controller. Worker counts are upstream's, as far as a small machine can use them.
 const CONTROLLERS: &[Row] = &[
+    row("certificatesigningrequest-approving-controller", 1, csr::approval::build),
+    row("certificatesigningrequest-cleaner-controller", 1, csr::cleaner::build),
+    row("certificatesigningrequest-signing-controller", 1, csr::signer::build),
+    row("clusterrole-aggregation-controller", 2, role_aggregation::build),
     row("daemonset-controller", 2, daemonset::build),
     row("deployment-controller", 5, deployment::build),
     row("endpoints-controller", 5, endpoints::build),
@@ -40,9 +44,13 @@ const CONTROLLERS: &[Row] = &[
     row("job-controller", 5, job::build),
     row("namespace-controller", 5, namespace::build),
     row("node-ipam-controller", 1, node_ipam::build),
+    row("node-lifecycle-controller", 4, node_lifecycle::build),
+    row("pod-garbage-collector-controller", 1, pod_gc::build),
     row("replicaset-controller", 5, replicaset::build),
     row("root-ca-certificate-publisher-controller", 1, root_ca::build),
     row("serviceaccount-controller", 1, serviceaccount::build),
+    row("taint-eviction-controller", 4, taint_eviction::build),
+    row("ttl-after-finished-controller", 2, ttl_after_finished::build),
 ];
 
 /// The names of all controllers.
