@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use daemon::Context;
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use proto::etcd::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcd::etcdserverpb::kv_server::KvServer;
 use proto::etcd::etcdserverpb::lease_server::LeaseServer;
@@ -26,6 +26,9 @@ use crate::MOST_BYTES;
 use crate::commit::{Commits, Shared};
 use crate::config::{Tls, Url};
 
+use authority::Lenient;
+
+mod authority;
 mod kv;
 mod lease;
 mod maintenance;
@@ -94,7 +97,9 @@ impl Service {
         let drain = self.context.drain();
         self.context.spawn("serve", async move {
             router
-                .serve_with_incoming_shutdown(connections, async move { drain.signaled().await })
+                .serve_with_incoming_shutdown(connections.map_ok(Lenient::new), async move {
+                    drain.signaled().await
+                })
                 .await
                 .context("could not go on serving")
         });

@@ -129,7 +129,11 @@ async fn it_prints_the_same_of_ours_as_of_etcd() {
 #[tokio::test(flavor = "multi_thread")]
 async fn it_watches_leases_and_maintains() {
     let data = tempfile::tempdir().unwrap();
-    let (ours, address) = ours_on_loopback(data.path()).await;
+    let socket = data.path().join("d.sock");
+    let [port] = free_ports();
+    let address = format!("127.0.0.1:{port}");
+    let urls = format!("--listen-client-urls=http://{address},unix://{}", socket.display());
+    let ours = Ours::start(data.path(), &[&urls]).await;
     let say = async |line: &str| run(&address, line, "").await;
 
     for line in ["put /k/a 1", "put /k/b 2", "del /k/a"] {
@@ -169,6 +173,12 @@ async fn it_watches_leases_and_maintains() {
     for (line, part) in cases {
         let found = say(line).await;
         assert!(found.contains(part), "etcdctl {line}: {found}");
+    }
+    // These make it send an address as the authority.
+    for endpoint in [format!("http://{address}"), format!("unix://{}", socket.display())] {
+        let found = run(&endpoint, "endpoint status", "").await;
+        assert!(found.contains("true, false"), "{endpoint}: {found}");
+        assert_eq!(run(&endpoint, "get /k/b", "").await, "/k/b\n2\n", "{endpoint}");
     }
     ours.stop().await;
 }
