@@ -5,6 +5,8 @@ pub mod codec;
 pub mod cri;
 pub mod etcd;
 pub mod field;
+#[cfg(test)]
+mod golden;
 pub mod kind;
 pub mod name;
 pub mod patch;

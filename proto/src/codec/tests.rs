@@ -1,25 +1,12 @@
 //! Bytes come out as Go's encoders write them; what a real server answered comes through unchanged.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 
 use super::*;
+use crate::golden::{concrete, golden, scenarios};
 use crate::kind;
 
 const POD: &str = "k8s.io.api.core.v1.Pod";
-
-/// The folder with what a real server answered, if it is there.
-fn golden() -> Option<PathBuf> {
-    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared");
-    let shared = std::env::var_os("ISOPOD_SHARED").map_or(beside, PathBuf::from);
-    let golden = shared.join("reference/golden");
-    if golden.is_dir() {
-        return Some(golden);
-    }
-    println!("skipped: there is no {}; set ISOPOD_SHARED", golden.display());
-    None
-}
 
 #[test]
 fn normal_form() {
@@ -182,23 +169,6 @@ fn objects(value: &Value, found: &mut Vec<Value>) {
     }
 }
 
-/// The value with something of the right form for each placeholder.
-fn concrete(value: &Value) -> Value {
-    match value {
-        Value::String(text) if text == "${time}" => json!("2026-01-02T03:04:05Z"),
-        Value::String(text) if text == "${time.us}" => json!("2026-01-02T03:04:05.000006Z"),
-        Value::String(text)
-            if ["${nodeport", "${num", "${unixtime"].iter().any(|form| text.starts_with(form)) =>
-        {
-            json!(30000)
-        }
-        Value::Object(map) if map.contains_key("$jwt") => json!("token"),
-        Value::Array(list) => list.iter().map(concrete).collect(),
-        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), concrete(value))).collect(),
-        other => other.clone(),
-    }
-}
-
 #[test]
 fn what_a_real_server_answered() {
     let Some(golden) = golden() else { return };
@@ -207,14 +177,10 @@ fn what_a_real_server_answered() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();
         objects(&serde_json::from_slice(&bytes).unwrap(), &mut found);
     }
-    for area in std::fs::read_dir(golden.join("scenarios")).unwrap() {
-        for file in std::fs::read_dir(area.unwrap().path()).unwrap() {
-            let scenario: Value =
-                serde_json::from_slice(&std::fs::read(file.unwrap().path()).unwrap()).unwrap();
-            for step in scenario["steps"].as_array().unwrap() {
-                objects(&step["expect"]["body"], &mut found);
-                objects(&step["expect"]["events"], &mut found);
-            }
+    for scenario in scenarios() {
+        for step in scenario["steps"].as_array().unwrap() {
+            objects(&step["expect"]["body"], &mut found);
+            objects(&step["expect"]["events"], &mut found);
         }
     }
     let (mut checked, mut failed) = (0, Vec::new());

@@ -261,3 +261,74 @@ fn refused_strategic_merges() {
         assert_eq!(strategic(DEPLOYMENT, &object, &patch).unwrap_err().to_string(), expected, "{patch}");
     }
 }
+
+/// The object without what the server itself changes.
+fn own(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.retain(|key, _| !["resourceVersion", "generation", "managedFields"].contains(&key.as_str()));
+    }
+    object
+}
+
+/// Whether the answer only adds defaults to an object.
+fn defaulted(object: &Value, answer: &Value) -> bool {
+    match (object, answer) {
+        (Value::Object(object), Value::Object(answer)) => {
+            object.iter().all(|(key, value)| answer.get(key).is_some_and(|answer| defaulted(value, answer)))
+        }
+        (Value::Array(object), Value::Array(answer)) => {
+            object.len() == answer.len()
+                && object.iter().zip(answer).all(|(value, answer)| defaulted(value, answer))
+        }
+        _ => object == answer || *object == value!(0),
+    }
+}
+
+#[test]
+fn what_a_real_server_made_of_patches() {
+    let (mut same, mut completed, mut different) = (0, 0, Vec::new());
+    for scenario in crate::golden::scenarios().iter().filter(|scenario| scenario["area"] == "patch") {
+        let mut last = std::collections::HashMap::new();
+        for step in scenario["steps"].as_array().unwrap() {
+            let (path, answer) = (step["path"].as_str().unwrap_or_default(), &step["expect"]["body"]);
+            let known = || {
+                let (group, version) = crate::kind::split_api_version(answer["apiVersion"].as_str()?)?;
+                crate::field::of_kind(group, version, answer["kind"].as_str()?)
+            };
+            let (Some(message), Some(name)) = (known(), answer["metadata"]["name"].as_str()) else {
+                continue;
+            };
+            let form = step["headers"]["Content-Type"].as_str().unwrap_or_default();
+            let before = last.get(path);
+            if let (Some("PATCH"), Some(before)) = (step["method"].as_str(), before) {
+                let patched = match form {
+                    "application/json-patch+json" => json(before, &step["body"]),
+                    "application/merge-patch+json" => merge(before, &step["body"]),
+                    "application/strategic-merge-patch+json" => {
+                        strategic(message.name(), before, &step["body"])
+                    }
+                    _ => Ok(answer.clone()),
+                };
+                let (patched, answer) =
+                    (crate::golden::concrete(&patched.unwrap()), crate::golden::concrete(answer));
+                let normal =
+                    crate::codec::normalize_value(message.name(), &patched).map(|(value, _)| own(&value));
+                let answer = own(&answer);
+                // A change of a service's type also clears what the other type had.
+                let cleared = step["body"]["spec"]["type"] == "ExternalName";
+                match normal {
+                    Ok(normal) if normal == answer => same += 1,
+                    Ok(normal) if cleared || defaulted(&normal, &answer) => completed += 1,
+                    other => different.push(format!("{path}: {}\n  {answer}\n  {other:?}", step["body"])),
+                }
+            }
+            let place = if step["method"] == "POST" { format!("{path}/{name}") } else { path.to_owned() };
+            if !step["query"].as_str().unwrap_or_default().contains("dryRun") {
+                last.insert(place, answer.clone());
+            }
+        }
+    }
+    println!("{same} patches as the server applied them, {completed} before it added defaults");
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
