@@ -1,3 +1,7 @@
 //! The node agent daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kubelet::main(std::env::args().skip(1).collect())
+}
