@@ -89,6 +89,14 @@ impl Fault {
         self
     }
 
+    /// Without the name, the group and the kind it is about, of which there are none.
+    pub fn without_name(mut self) -> Self {
+        if let Some(details) = &mut self.details {
+            (details.name, details.group, details.kind) = Default::default();
+        }
+        self
+    }
+
     /// Adds a way to go on with the list that failed.
     pub fn with_continue(mut self, token: String) -> Self {
         self.next = token;

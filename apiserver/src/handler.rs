@@ -8,7 +8,7 @@ use crate::negotiation::{self, Format};
 use crate::object;
 use crate::present::Presenter;
 use crate::registry::Act;
-use crate::request::{Call, RequestInfo, Response};
+use crate::request::{Call, Response};
 use crate::resource::Resource;
 use crate::server::Server;
 use crate::{convert, route, subresource};
@@ -151,7 +151,7 @@ impl<'a> Scope<'a> {
             name: call.info.parts.get(1).map_or("", String::as_str),
             subresource: &call.info.subresource,
             user: &call.user,
-            dry_run: dry_run(&call.info)?,
+            dry_run: call.info.param("dryRun").is_some(),
             admission: true,
             options,
             warnings: &call.warnings,
@@ -182,24 +182,4 @@ fn format(call: &Call) -> Result<Format, Fault> {
         call.info.param("pretty").is_some_and(|p| p == "true" || p == "1"),
         true,
     )
-}
-
-/// Whether a request asks that nothing be stored.
-///
-/// # Errors
-/// 422 where it says so in words unknown.
-fn dry_run(info: &RequestInfo) -> Result<bool, Fault> {
-    let values: Vec<&str> =
-        info.query.iter().filter(|(key, _)| key == "dryRun").map(|(_, value)| value.as_str()).collect();
-    if values.iter().any(|value| *value != "All") {
-        let kind = match info.verb.as_str() {
-            "create" => "CreateOptions",
-            "update" => "UpdateOptions",
-            "patch" => "PatchOptions",
-            _ => "DeleteOptions",
-        };
-        let error = crate::field::FieldError::not_supported("dryRun", serde_json::json!(values), &["All"]);
-        return Err(Fault::invalid("meta.k8s.io", kind, "", &[error]));
-    }
-    Ok(!values.is_empty())
 }

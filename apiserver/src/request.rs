@@ -105,6 +105,11 @@ impl RequestInfo {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// All values of a query parameter.
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
+    }
+
     /// Whether a query parameter says yes, as Kubernetes reads booleans in queries.
     pub fn flag(&self, name: &str) -> bool {
         self.param(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))

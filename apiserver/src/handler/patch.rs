@@ -1,19 +1,96 @@
 //! Patch of stored resources: the patch is applied to the latest state, again while others are faster.
 
-use proto::codec;
 use proto::kind::Kind;
+use proto::{codec, patch as patching};
 use serde_json::Value;
 
 use super::content::Strictness;
 use super::{Scope, write};
+use crate::convert::convert;
 use crate::fault::Fault;
+use crate::field::FieldError;
 use crate::negotiation::content_type;
+use crate::registry::update::Part;
 use crate::request::{Call, Response};
 use crate::resource::Resource;
 use crate::server::Server;
 
-/// The kinds of patches that are taken.
-const ACCEPTED: &[&str] = &["application/merge-patch+json"];
+/// The three kinds of patches that are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Json,
+    Merge,
+    Strategic,
+}
+
+impl Way {
+    fn read(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json-patch+json" => Some(Self::Json),
+            "application/merge-patch+json" => Some(Self::Merge),
+            "application/strategic-merge-patch+json" => Some(Self::Strategic),
+            _ => None,
+        }
+    }
+
+    /// The patched object, not judged yet.
+    fn apply(self, message: &str, object: &Value, patch: &Value) -> Result<Value, patching::Error> {
+        match self {
+            Self::Json => patching::json(object, patch),
+            Self::Merge => patching::merge(object, patch),
+            Self::Strategic => patching::strategic(message, object, patch),
+        }
+    }
+
+    fn fault(self, error: patching::Error) -> Fault {
+        match error {
+            patching::Error::Decode(why) if self == Self::Strategic => Fault::bad_request(why),
+            patching::Error::Decode(why) => Fault::bad_request(format!("error decoding patch: {why}")),
+            patching::Error::TooManyOperations(_) => Fault::too_large(error.to_string()),
+            patching::Error::Operation(_) => {
+                let message = "the server rejected our request due to an error in our request";
+                let mut fault = Fault::new(422, "Invalid", message);
+                fault.details = Some(Box::default());
+                fault
+            }
+            patching::Error::Format(why) => Fault::bad_request(why),
+            patching::Error::Merge(why) => Fault::new(500, "", why),
+        }
+    }
+}
+
+/// A patch and how it is judged.
+struct Patch<'a> {
+    way: Way,
+    value: Value,
+    strictness: Strictness,
+    call: &'a Call,
+}
+
+impl Patch<'_> {
+    /// The patched object in the version of the request.
+    fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Fault> {
+        let patched =
+            self.way.apply(kind.message, object, &self.value).map_err(|error| self.way.fault(error))?;
+        let refuse = |why: String| {
+            let shown = match self.way {
+                Way::Strategic => patching::shown(&self.value),
+                _ => patched.to_string(),
+            };
+            Fault::invalid("", "", "", &[FieldError::invalid("patch", shown, why)]).without_name()
+        };
+        let (normal, problems) =
+            codec::normalize_value(kind.message, &patched).map_err(|error| refuse(error.to_string()))?;
+        match self.strictness {
+            Strictness::Strict if !problems.is_empty() => {
+                return Err(refuse(format!("strict decoding error: {}", problems.join(", "))));
+            }
+            Strictness::Warn => problems.iter().for_each(|problem| self.call.warnings.add(problem)),
+            _ => {}
+        }
+        Ok(normal)
+    }
+}
 
 pub(super) async fn patch(
     server: &Server,
@@ -21,43 +98,46 @@ pub(super) async fn patch(
     resource: &Resource,
     call: &Call,
 ) -> Result<Response, Fault> {
-    let media_type = content_type(&call.parts.headers);
-    if !ACCEPTED.contains(&media_type.as_str()) {
-        return Err(Fault::unsupported_media_type(ACCEPTED));
-    }
-    let options = write::options("PatchOptions", call);
+    let Some(way) = Way::read(&content_type(&call.parts.headers)) else {
+        let mut fault = Fault::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        fault.details = Some(Box::default());
+        return Err(fault);
+    };
+    let options = write::options("PatchOptions", call)?;
     let scope = Scope::new(server, kind, resource, call, &options)?;
-    let patch: Value = serde_json::from_slice(&call.body)
-        .map_err(|error| Fault::bad_request(format!("error decoding patch: {error}")))?;
-    let strictness = Strictness::read(call);
-    let make = |old: Option<&Value>| {
+    let value = patching::parse(&call.body).map_err(|error| way.fault(error))?;
+    let patch = Patch { way, value, strictness: Strictness::read(call), call };
+    let part = write::part(&call.info.subresource);
+    let updated = Box::pin(scope.act.update(part, &|old: Option<&Value>| {
         let old = old.ok_or_else(|| scope.act.not_found())?;
-        let mut new = old.clone();
-        merge(&mut new, &patch);
-        let (normal, problems) = codec::normalize_value(resource.kind.message, &new)
-            .map_err(|error| Fault::bad_request(error.to_string()))?;
-        strictness.judge(&problems, &call.warnings, "error decoding patch")?;
-        new = normal;
+        let mut object = old.clone();
+        convert(&mut object, resource.kind, kind);
+        let mut new = patch.apply(kind, &object)?;
         write::same_namespace(&mut new, &scope.act)?;
         write::same_name(&mut new, &scope.act)?;
+        let mut new = scope.stored_form(new);
         (resource.behavior.default)(&mut new);
         Ok(new)
-    };
-    let updated = Box::pin(scope.act.update(write::part(&call.info.subresource), &make)).await?;
-    scope.answer(if updated.created { 201 } else { 200 }, &updated.object)
+    }))
+    .await?;
+    debug_assert!(part != Part::Whole || !updated.created, "a patch makes nothing");
+    scope.answer(200, &updated.object)
 }
 
-fn merge(target: &mut Value, patch: &Value) {
-    let Some(patch) = patch.as_object() else {
-        *target = patch.clone();
-        return;
-    };
-    let target = crate::object::as_map(target);
-    for (key, value) in patch {
-        if value.is_null() {
-            target.remove(key);
-        } else {
-            merge(target.entry(key.clone()).or_insert(Value::Null), value);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_to_patch() {
+        let cases = [
+            ("application/json-patch+json", Some(Way::Json)),
+            ("application/strategic-merge-patch+json", Some(Way::Strategic)),
+            ("application/apply-patch+yaml", None),
+            ("application/json", None),
+        ];
+        for (media_type, expected) in cases {
+            assert_eq!(Way::read(media_type), expected, "{media_type}");
         }
     }
 }

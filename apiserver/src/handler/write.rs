@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Scope, content, decode};
 use crate::fault::Fault;
+use crate::field::FieldError;
 use crate::object::{meta, set_meta};
 use crate::present::ListMeta;
 use crate::registry::Act;
@@ -21,7 +22,7 @@ pub(super) async fn create(
     resource: &Resource,
     call: &Call,
 ) -> Result<Response, Fault> {
-    let options = options("CreateOptions", call);
+    let options = options("CreateOptions", call)?;
     let scope = Scope::new(server, kind, resource, call, &options)?;
     let mut object = decode(call, kind)?;
     same_namespace(&mut object, &scope.act)?;
@@ -37,7 +38,7 @@ pub(super) async fn update(
     resource: &Resource,
     call: &Call,
 ) -> Result<Response, Fault> {
-    let options = options("UpdateOptions", call);
+    let options = options("UpdateOptions", call)?;
     let scope = Scope::new(server, kind, resource, call, &options)?;
     let mut object = decode(call, kind)?;
     same_namespace(&mut object, &scope.act)?;
@@ -71,17 +72,60 @@ pub(super) fn part(subresource: &str) -> Part {
 }
 
 /// The options of a write, as admission gets them.
-pub(super) fn options(kind: &str, call: &Call) -> Value {
+///
+/// # Errors
+/// 422 where one of them makes no sense.
+pub(super) fn options(kind: &str, call: &Call) -> Result<Value, Fault> {
     let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     for name in ["fieldManager", "fieldValidation"] {
         if let Some(value) = call.info.param(name) {
             options[name] = value.into();
         }
     }
-    if call.info.param("dryRun").is_some() {
-        options["dryRun"] = json!(["All"]);
+    let dry_run = call.info.values("dryRun");
+    if !dry_run.is_empty() {
+        options["dryRun"] = json!(dry_run);
     }
-    options
+    let errors = validate_options(kind, call);
+    if errors.is_empty() {
+        return Ok(options);
+    }
+    Err(Fault::invalid("meta.k8s.io", kind, "", &errors))
+}
+
+/// The longest name of a field manager, in bytes.
+const LONGEST_MANAGER: usize = 128;
+
+fn validate_options(kind: &str, call: &Call) -> Vec<FieldError> {
+    let mut errors = Vec::new();
+    let info = &call.info;
+    if kind == "PatchOptions" && info.param("force").is_some() {
+        errors.push(FieldError::forbidden("force", "may not be specified for non-apply patch"));
+    }
+    let manager = info.param("fieldManager").unwrap_or_default();
+    if kind != "DeleteOptions" {
+        if manager.len() > LONGEST_MANAGER {
+            errors.push(FieldError::too_long("fieldManager", LONGEST_MANAGER));
+        }
+        if let Some((place, bad)) = manager.char_indices().find(|(_, c)| c.is_control()) {
+            let detail = format!("invalid character U+{:04X} (at position {place})", bad as u32);
+            errors.push(FieldError::invalid("fieldManager", manager, detail));
+        }
+    }
+    let dry_run = info.values("dryRun");
+    if dry_run.iter().any(|value| *value != "All") {
+        errors.push(FieldError::not_supported("dryRun", json!(dry_run), &["All"]));
+    }
+    if let Some(strictness) = info.param("fieldValidation")
+        && !matches!(strictness, "" | "Ignore" | "Warn" | "Strict")
+    {
+        errors.push(FieldError::not_supported(
+            "fieldValidation",
+            strictness,
+            &["", "Ignore", "Strict", "Warn"],
+        ));
+    }
+    errors
 }
 
 /// The namespace in an object must be the one in the path, or none.
@@ -146,7 +190,7 @@ pub(super) async fn delete(
     call: &Call,
 ) -> Result<Response, Fault> {
     let delete = delete_options(call)?;
-    let options = options("DeleteOptions", call);
+    let options = options("DeleteOptions", call)?;
     let mut scope = Scope::new(server, kind, resource, call, &options)?;
     scope.act.dry_run |= !delete.dry_run.is_empty();
     let deleted = Box::pin(scope.act.delete(&delete)).await?;
@@ -163,7 +207,7 @@ pub(super) async fn delete_collection(
 ) -> Result<Response, Fault> {
     let delete = delete_options(call)?;
     delete.validate()?;
-    let options = options("DeleteOptions", call);
+    let options = options("DeleteOptions", call)?;
     let mut scope = Scope::new(server, kind, resource, call, &options)?;
     scope.act.dry_run |= !delete.dry_run.is_empty();
     let selection = Selection::read(&call.info, resource.behavior)?;
