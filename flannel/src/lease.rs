@@ -18,6 +18,9 @@ const MANAGED: &str = "flannel.alpha.coreos.com/kube-subnet-manager";
 const PUBLIC_IP: &str = "flannel.alpha.coreos.com/public-ip";
 const PUBLIC_IP_OVERWRITE: &str = "flannel.alpha.coreos.com/public-ip-overwrite";
 
+/// The condition by which a node without a network keeps pods away.
+pub(crate) const NETWORK_UNAVAILABLE: &str = "NetworkUnavailable";
+
 /// How a node is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
@@ -118,7 +121,7 @@ impl Own {
         let internal = addresses.into_iter().flatten().filter(|address| address.type_ == "InternalIP");
         let conditions = status.and_then(|status| status.conditions.as_ref());
         let network =
-            conditions.into_iter().flatten().find(|condition| condition.type_ == "NetworkUnavailable");
+            conditions.into_iter().flatten().find(|condition| condition.type_ == NETWORK_UNAVAILABLE);
         Some(Self {
             subnet: subnet(node)?,
             internal_ip: internal.filter_map(|address| address.address.parse().ok()).next(),

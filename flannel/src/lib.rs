@@ -43,8 +43,8 @@ pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result
     }
     let client = client::connect(Path::new(&settings.kubeconfig), "isopod-flannel").await?;
     let nodes = Cache::<Node>::default();
-    let driver = sync::Driver::new(settings, client.clone(), nodes.clone())?;
+    let driver = sync::Driver::new(settings, client.clone(), nodes.clone(), network)?;
     context.spawn("nodes", nodes.follow(Api::all(client), watcher::Config::default()));
-    context.spawn("sync", driver.run(network));
+    context.spawn("sync", driver.run());
     context.finished().await
 }

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use client::k8s_openapi::api::core::v1::Node;
+use client::Cache;
+use client::k8s_openapi::api::core::v1::{Node, NodeCondition};
+use client::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use client::k8s_openapi::jiff::Timestamp;
 use client::kube::Api;
 use client::kube::api::{Patch, PatchParams};
-use client::{Cache, k8s_openapi};
 use daemon::ready::Gate;
 use ipnet::Ipv4Net;
-use k8s_openapi::jiff::Timestamp;
 use nft::Nft;
 use serde_json::json;
 use tokio::sync::Notify;
@@ -36,6 +37,8 @@ pub struct Driver {
     changed: Arc<Notify>,
     /// What the world was like when all was last in order.
     settled: Option<View>,
+    /// Holds back readiness until pods can be joined to the network for the first time.
+    gate: Option<Gate>,
 }
 
 /// How packets leave for other nodes: which device, and what it is for them.
@@ -50,7 +53,12 @@ impl Driver {
     ///
     /// # Errors
     /// Where there is no netlink socket to be had.
-    pub fn new(settings: Settings, client: client::kube::Client, nodes: Cache<Node>) -> anyhow::Result<Self> {
+    pub fn new(
+        settings: Settings,
+        client: client::kube::Client,
+        nodes: Cache<Node>,
+        gate: Gate,
+    ) -> anyhow::Result<Self> {
         let changed = Arc::new(Notify::new());
         let wake = Arc::clone(&changed);
         nodes.subscribe(move |_| wake.notify_one());
@@ -63,50 +71,58 @@ impl Driver {
             nft: Nft::default(),
             changed,
             settled: None,
+            gate: Some(gate),
         })
     }
 
-    /// Follows the Nodes for ever; drops the gate once pods can be joined to the network for the first time.
+    /// Follows the Nodes for ever.
     ///
     /// # Errors
     /// None; the type fits what spawns it.
-    pub async fn run(mut self, gate: Gate) -> anyhow::Result<()> {
+    pub async fn run(mut self) -> anyhow::Result<()> {
         self.nodes.synced().await;
-        let mut gate = Some(gate);
         loop {
-            let failed = match self.reconcile().await {
-                Ok(true) => {
-                    drop(gate.take());
-                    false
-                }
-                Ok(false) => false,
+            match self.reconcile().await {
+                Ok(()) => self.changed.notified().await,
                 Err(error) => {
                     tracing::warn!("the pod network is not up to date: {error:#}");
-                    true
+                    // A change may mend it sooner.
+                    drop(tokio::time::timeout(RETRY, self.changed.notified()).await);
                 }
-            };
-            if failed {
-                // A change may mend it sooner.
-                drop(tokio::time::timeout(RETRY, self.changed.notified()).await);
-            } else {
-                self.changed.notified().await;
             }
         }
     }
 
-    /// Brings everything in order; false where this node has no addresses for pods yet.
-    async fn reconcile(&mut self) -> anyhow::Result<bool> {
+    /// Brings everything in order.
+    async fn reconcile(&mut self) -> anyhow::Result<()> {
         let nodes = self.nodes.list();
         let Some(view) = View::of(nodes.iter().map(AsRef::as_ref), &self.settings.node) else {
             tracing::info!(node = %self.settings.node, "waiting until the node has addresses for pods (spec.podCIDR)");
-            return Ok(false);
+            return Ok(());
         };
         if self.settled.as_ref() == Some(&view) {
-            return Ok(true);
+            return Ok(());
         }
         allow_forwarding()?;
         let way = self.way(&view.own).await?;
+        self.connect(&view, &way).await?;
         let subnet = view.own.subnet;
+        if self.settled.as_ref().map(|view| view.own.subnet) != Some(subnet) {
+            self.masquerade(subnet).await?;
+        }
+        self.announce(&view.own, &way).await?;
+        self.tell_plugins(subnet, way.mtu)?;
+        // The network is there; what follows tells others of it.
+        drop(self.gate.take());
+        if view.own.unavailable {
+            self.report().await?;
+        }
+        self.settled = Some(view);
+        Ok(())
+    }
+
+    /// Gives the kernel the ways to all other nodes.
+    async fn connect(&self, view: &View, way: &Way) -> anyhow::Result<()> {
         let link = way.vxlan.as_ref().map_or(way.external.link.index, |link| link.index);
         let now = device::observe(&self.netlink, self.settings.pods, way.vxlan.as_ref()).await?;
         let then = plan::desired(&view.peers, self.settings.backend, link);
@@ -114,17 +130,7 @@ impl Driver {
             tracing::info!(?step, "changing how pods on other nodes are reached");
             device::take(&self.netlink, link, step).await?;
         }
-        let before = self.settled.as_ref().map(|view| view.own.subnet);
-        if before != Some(subnet) {
-            self.masquerade(subnet).await?;
-        }
-        self.announce(&view.own, &way).await?;
-        self.tell_plugins(subnet, way.mtu)?;
-        if view.own.unavailable {
-            self.report().await?;
-        }
-        self.settled = Some(view);
-        Ok(true)
+        Ok(())
     }
 
     async fn way(&self, own: &Own) -> anyhow::Result<Way> {
@@ -179,18 +185,27 @@ impl Driver {
 
     /// Says in the node's status that it has a network.
     async fn report(&self) -> anyhow::Result<()> {
-        let now = format!("{:.0}", Timestamp::now());
-        let patch = json!({"status": {"conditions": [{
-            "type": "NetworkUnavailable",
-            "status": "False",
-            "reason": "FlannelIsUp",
-            "message": "Flannel is running on this node",
-            "lastTransitionTime": now,
-            "lastHeartbeatTime": now,
-        }]}});
-        let (node, how) = (&self.settings.node, PatchParams::default());
-        let patched = self.client.patch_status(node, &how, &Patch::Strategic(patch)).await;
-        patched.context("could not write the node's condition NetworkUnavailable").map(|_| ())
+        let name = &self.settings.node;
+        let what = "could not write the node's condition NetworkUnavailable";
+        let mut node = self.client.get_status(name).await.context(what)?;
+        let now = Time(Timestamp::now());
+        let mut conditions = node.status.take().and_then(|status| status.conditions).unwrap_or_default();
+        conditions.retain(|condition| condition.type_ != lease::NETWORK_UNAVAILABLE);
+        conditions.push(NodeCondition {
+            type_: lease::NETWORK_UNAVAILABLE.to_owned(),
+            status: "False".to_owned(),
+            reason: Some("FlannelIsUp".to_owned()),
+            message: Some("Flannel is running on this node".to_owned()),
+            last_transition_time: Some(now.clone()),
+            last_heartbeat_time: Some(now),
+        });
+        // The whole list, so only if nobody has changed it meanwhile; if somebody has, that change wakes us.
+        let patch = json!({
+            "metadata": {"resourceVersion": node.metadata.resource_version},
+            "status": {"conditions": conditions},
+        });
+        let patched = self.client.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+        patched.context(what).map(|_| ())
     }
 }
 
