@@ -275,6 +275,9 @@ pub fn message(name: &str) -> Option<&'static Message> {
 ///
 /// The kinds that every group shares, as `DeleteOptions` or `WatchEvent`, are found in any.
 pub fn of_kind(group: &str, version: &str, kind: &str) -> Option<&'static Message> {
+    if let Some(row) = crate::kind::find_kind(group, version, kind) {
+        return message(row.message);
+    }
     let shared = || message(&format!("k8s.io.apimachinery.pkg.apis.meta.v1.{kind}"));
     let own = MESSAGES.iter().find(|message| message.kind() == Some((group, version, kind)));
     own.or_else(|| shared().filter(|message| message.has_type_meta() || kind == "WatchEvent"))

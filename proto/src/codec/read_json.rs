@@ -2,13 +2,14 @@
 //! error, unknown and duplicate fields are remembered.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::json::{Kind, Reader};
-use super::tree::{API_VERSION, KIND, Node, Struct, insert};
+use super::tree::{API_VERSION, KIND, Node, Struct, settle};
 use super::write_proto::schema_of;
 use super::{Error, MAX_PROBLEMS, instant};
 use crate::field::{Card, Field, Message, Shape, Type};
@@ -188,7 +189,7 @@ impl<'a> Decoder<'a> {
             Some(Node::Map(map)) => map,
             _ => Vec::new(),
         };
-        let mut keys: std::collections::BTreeSet<Cow<'a, str>> = std::collections::BTreeSet::new();
+        let mut keys: BTreeSet<Cow<'a, str>> = BTreeSet::new();
         let mut first = true;
         self.json.enter()?;
         while let Some(key) = self.json.key(first)? {
@@ -198,9 +199,10 @@ impl<'a> Decoder<'a> {
                 self.problem("duplicate");
             }
             let node = self.value(field, value_type, None)?;
-            insert(&mut map, key, node.unwrap_or(Node::Zero));
+            map.push((key, node.unwrap_or(Node::Zero)));
             self.path.pop();
         }
+        settle(&mut map);
         Ok(map)
     }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::tree::{Node, Struct, insert};
+use super::tree::{Node, Struct};
 use super::write_proto::schema_of;
 use super::{Error, MAX_DEPTH};
 use crate::field::{Card, Field, Message, Shape, Type};
@@ -45,17 +45,11 @@ fn read<'a>(message: &Message, bytes: &'a [u8], object: &mut Struct<'a>, depth: 
                 {
                     item.set_type(Cow::Borrowed(api_version), Cow::Borrowed(kind));
                 }
-                object.list(place).push(node);
+                object.push(place, node);
             }
             Card::Map => {
                 let Wire::Bytes(entry) = wire else { return Err(Error::Wire("a map's entry is no message")) };
-                let (key, node) = map_entry(field, entry, depth)?;
-                let mut map = match object.take(place) {
-                    Some(Node::Map(map)) => map,
-                    _ => Vec::new(),
-                };
-                insert(&mut map, key, node);
-                object.set(place, Node::Map(map));
+                object.insert(place, map_entry(field, entry, depth)?);
             }
             Card::One | Card::Pointer | Card::Inline => {
                 let earlier = if field.kind() == Type::Nested { object.take(place) } else { None };
@@ -63,6 +57,7 @@ fn read<'a>(message: &Message, bytes: &'a [u8], object: &mut Struct<'a>, depth: 
             }
         }
     }
+    object.settle();
     Ok(())
 }
 

@@ -131,6 +131,31 @@ fn leaves() {
 }
 
 #[test]
+fn maps_come_in_order() {
+    let map = "k8s.io.api.core.v1.ConfigMap";
+    // So many, the wrong way round, would take minutes if each were put in its place.
+    let entries: Vec<String> = (0..60_000).rev().map(|at| format!("\"k{at:05}\":\"\"")).collect();
+    let text = format!("{{\"data\":{{\"z\":\"1\",{},\"z\":\"2\"}}}}", entries.join(","));
+    let normal = normalize(map, text.as_bytes()).unwrap();
+    assert_eq!(normal.problems, ["duplicate field \"data.z\""]);
+    let shown = String::from_utf8(normal.bytes).unwrap();
+    assert!(shown.starts_with(r#"{"metadata":{},"data":{"k00000":"","k00001":"""#), "{}", &shown[..80]);
+    assert!(shown.ends_with(r#""k59999":"","z":"2"}}"#));
+    let proto = json_to_proto(map, shown.as_bytes()).unwrap();
+    // The same message with its entries the wrong way round.
+    let mut entries: Vec<&[u8]> = Vec::new();
+    let mut rest = &proto[..];
+    while let [first, length, ..] = rest {
+        let (entry, after) = rest.split_at(2 + usize::from(*length));
+        assert!([0x0a, 0x12].contains(first));
+        entries.push(entry);
+        rest = after;
+    }
+    entries.reverse();
+    assert_eq!(String::from_utf8(proto_to_json(map, &entries.concat(), None).unwrap()).unwrap(), shown);
+}
+
+#[test]
 fn envelopes() {
     let bytes = wrap("apps/v1", "Deployment", b"raw");
     let found = unwrap(&bytes).unwrap();

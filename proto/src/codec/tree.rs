@@ -49,22 +49,28 @@ impl<'a> Struct<'a> {
         }
     }
 
-    /// The list at a place, made when it is not there.
-    pub(super) fn list(&mut self, place: u16) -> &mut Vec<Node<'a>> {
-        let at = match self.slots.iter().rposition(|(at, _)| *at == place) {
-            Some(at) => at,
-            None => {
-                self.slots.push((place, Node::Many(Vec::new())));
-                self.slots.len() - 1
-            }
-        };
-        let node = &mut self.slots[at].1;
-        if !matches!(node, Node::Many(_)) {
-            *node = Node::Many(Vec::new());
+    /// Adds an item to the list at a place.
+    pub(super) fn push(&mut self, place: u16, item: Node<'a>) {
+        match self.slots.iter_mut().rfind(|(at, _)| *at == place) {
+            Some((_, Node::Many(list))) => list.push(item),
+            _ => self.set(place, Node::Many(vec![item])),
         }
-        match node {
-            Node::Many(list) => list,
-            _ => unreachable!("it was made a list above"),
+    }
+
+    /// Adds an entry to the map at a place, which is to be settled when all are there.
+    pub(super) fn insert(&mut self, place: u16, entry: (Cow<'a, str>, Node<'a>)) {
+        match self.slots.iter_mut().rfind(|(at, _)| *at == place) {
+            Some((_, Node::Map(map))) => map.push(entry),
+            _ => self.set(place, Node::Map(vec![entry])),
+        }
+    }
+
+    /// Settles every map.
+    pub(super) fn settle(&mut self) {
+        for (_, node) in &mut self.slots {
+            if let Node::Map(map) = node {
+                settle(map);
+            }
         }
     }
 
@@ -83,13 +89,13 @@ impl<'a> Struct<'a> {
     }
 }
 
-/// Puts an entry into a map, which stays ordered; a later one replaces an earlier one.
-pub(super) fn insert<'a>(map: &mut Vec<(Cow<'a, str>, Node<'a>)>, key: Cow<'a, str>, node: Node<'a>) {
-    match map.last() {
-        Some((last, _)) if *last >= key => match map.binary_search_by(|(at, _)| at.cmp(&key)) {
-            Ok(at) => map[at].1 = node,
-            Err(at) => map.insert(at, (key, node)),
-        },
-        _ => map.push((key, node)),
+/// Orders a map's entries by key; of several with one key the last stays.
+pub(super) fn settle(map: &mut Vec<(Cow<'_, str>, Node<'_>)>) {
+    if map.is_sorted_by(|(a, _), (b, _)| a < b) {
+        return;
     }
+    // The sort is stable, so that after turning round the last of a key is the first.
+    map.reverse();
+    map.sort_by(|(a, _), (b, _)| a.cmp(b));
+    map.dedup_by(|(a, _), (b, _)| a == b);
 }

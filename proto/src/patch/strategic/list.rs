@@ -1,5 +1,7 @@
 //! Lists in a strategic merge: merged by key or by value, then put in order.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use super::{
@@ -20,14 +22,15 @@ pub(super) fn merge(
     let key = known.field.merge_key();
     if !of_objects(&[&before, &patch])? {
         if deletes {
-            return Ok(before.into_iter().filter(|item| !patch.contains(item)).collect());
+            let deleted = places(&patch, "");
+            return Ok(before
+                .into_iter()
+                .filter(|item| !deleted.contains_key(&identity(item, "")))
+                .collect());
         }
-        let mut merged: Vec<Value> = Vec::with_capacity(before.len() + patch.len());
-        for item in before.iter().chain(&patch) {
-            if !merged.contains(item) {
-                merged.push(item.clone());
-            }
-        }
+        let both = before.iter().chain(&patch);
+        let mut seen = BTreeSet::new();
+        let merged = both.filter(|item| seen.insert(identity(item, ""))).cloned().collect();
         return ordered(merged, &patch, &before, "");
     }
     if key.is_empty() {
@@ -35,18 +38,36 @@ pub(super) fn merge(
     }
     let (before, patch) = directives(before, patch, key)?;
     let mut merged = before.clone();
+    let mut found = places(&merged, key);
     for item in &patch {
         let Value::Object(item) = item else { continue };
         let value = item.get(key).ok_or_else(|| no_key(item, key))?;
-        match merged.iter_mut().find(|one| one.get(key) == Some(value)) {
-            Some(found) => {
-                let object = found.as_object().cloned().unwrap_or_default();
-                *found = Value::Object(merge_objects(object, item.clone(), known.inner)?);
+        match found.get(&value.to_string()) {
+            Some(at) => {
+                let object = merged[*at].as_object().cloned().unwrap_or_default();
+                merged[*at] = Value::Object(merge_objects(object, item.clone(), known.inner)?);
             }
-            None => merged.push(Value::Object(item.clone())),
+            None => {
+                found.insert(value.to_string(), merged.len());
+                merged.push(Value::Object(item.clone()));
+            }
         }
     }
     ordered(merged, &patch, &before, key)
+}
+
+/// What tells an item from the others: the value at its key, or itself where there is no key.
+fn identity(item: &Value, key: &str) -> String {
+    if key.is_empty() { item.to_string() } else { item.get(key).map(Value::to_string).unwrap_or_default() }
+}
+
+/// Where each item is, the first of those that are the same.
+fn places(list: &[Value], key: &str) -> BTreeMap<String, usize> {
+    let mut places = BTreeMap::new();
+    for (at, item) in list.iter().enumerate() {
+        places.entry(identity(item, key)).or_insert(at);
+    }
+    places
 }
 
 /// Merges a list and its changes, and orders the outcome; nothing if there is neither.
@@ -75,15 +96,15 @@ fn directives(
     patch: Vec<Value>,
     key: &str,
 ) -> Result<(Vec<Value>, Vec<Value>), Error> {
-    let (mut plain, mut replaces) = (Vec::new(), false);
+    let (mut plain, mut replaces, mut deleted) = (Vec::new(), false, BTreeSet::new());
     for item in patch {
         let Value::Object(object) = &item else { continue };
         match object.get(DIRECTIVE) {
             None => plain.push(item),
             Some(directive) => match directive.as_str() {
                 Some("delete") => {
-                    let value = object.get(key).ok_or_else(|| no_key(object, key))?;
-                    before.retain(|one| one.get(key) != Some(value));
+                    object.get(key).ok_or_else(|| no_key(object, key))?;
+                    deleted.insert(identity(&item, key));
                 }
                 Some("replace") => replaces = true,
                 Some("merge") => {
@@ -95,6 +116,7 @@ fn directives(
             },
         }
     }
+    before.retain(|one| !deleted.contains(&identity(one, key)));
     Ok(if replaces { (plain, Vec::new()) } else { (before, plain) })
 }
 
@@ -109,15 +131,12 @@ fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], key: &str) -> 
             }
         }
     }
-    let identity = |item: &Value| if key.is_empty() { item.clone() } else { item[key].clone() };
-    let place = |list: &[Value], item: &Value| {
-        let wanted = identity(item);
-        list.iter().position(|one| identity(one) == wanted)
-    };
+    let (order, server) = (places(order, key), places(server, key));
+    let place = |places: &BTreeMap<String, usize>, item: &Value| places.get(&identity(item, key)).copied();
     let (mut listed, mut rest): (Vec<Value>, Vec<Value>) =
-        merged.into_iter().partition(|item| place(order, item).is_some());
-    listed.sort_by_cached_key(|item| place(order, item));
-    rest.sort_by_cached_key(|item| place(server, item).unwrap_or(usize::MAX));
+        merged.into_iter().partition(|item| place(&order, item).is_some());
+    listed.sort_by_cached_key(|item| place(&order, item));
+    rest.sort_by_cached_key(|item| place(&server, item).unwrap_or(usize::MAX));
     let mut out = Vec::with_capacity(listed.len() + rest.len());
     let (mut listed, mut rest) = (listed.into_iter().peekable(), rest.into_iter().peekable());
     loop {
@@ -125,7 +144,7 @@ fn ordered(merged: Vec<Value>, order: &[Value], server: &[Value], key: &str) -> 
             (None, None) => return Ok(out),
             (Some(_), None) => true,
             (None, Some(_)) => false,
-            (Some(a), Some(b)) => place(server, a).zip(place(server, b)).is_some_and(|(a, b)| a < b),
+            (Some(a), Some(b)) => place(&server, a).zip(place(&server, b)).is_some_and(|(a, b)| a < b),
         };
         out.extend(if first_is_rest { rest.next() } else { listed.next() });
     }
