@@ -182,7 +182,7 @@ impl Committer {
     fn due(&self) -> Option<Instant> {
         let soon = (self.scrubbed < self.compacted).then(Instant::now);
         let lease = self.shared.leases.lock().next();
-        let due = [soon, lease, self.marks.next()].into_iter().flatten().min()?;
+        let due = [soon, lease].into_iter().flatten().min()?;
         Some(self.rest.map_or(due, |rest| due.max(rest)))
     }
 
@@ -214,7 +214,11 @@ impl Committer {
             perform(&mut transaction, self.shared.identity, group, job).await?;
         }
         if rested {
-            if let Some(target) = self.marks.due(now, group.revision, group.compacted) {
+            // Compaction waits for a write to go with: an idle store wakes no disk for it.
+            let written = !group.commits.is_empty();
+            if let Some(target) =
+                written.then(|| self.marks.due(now, group.revision, group.compacted)).flatten()
+            {
                 group.compacted = target;
                 sqlite::set_meta(&mut transaction, "compacted", target).await?;
             }

@@ -43,7 +43,7 @@ impl Marks {
         }
     }
 
-    /// The revision to compact to, if it is time.
+    /// The revision to compact to, if it is time. To be asked with every commit.
     pub(crate) fn due(&mut self, now: Instant, latest: Revision, compacted: Revision) -> Option<Revision> {
         let target = match self.policy {
             Policy::Everything => return None,
@@ -62,14 +62,6 @@ impl Marks {
             }
         };
         (target > compacted).then_some(target)
-    }
-
-    /// When to ask again though nothing is committed.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        match self.policy {
-            Policy::Younger(age) => self.marks.front().map(|(at, _)| *at + age),
-            Policy::Everything | Policy::Last(_) => None,
-        }
     }
 }
 
@@ -93,15 +85,12 @@ mod tests {
         let mut marks = Marks::new(Policy::Younger(age));
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        assert_eq!(marks.next(), None);
         marks.note(start, 5_000);
         marks.note(after(1), 6_000); // within the same part: not noted
         marks.note(after(20), 7_000);
-        assert_eq!(marks.next(), Some(after(100)));
         assert_eq!(marks.due(after(99), 9_000, 0), None);
         assert_eq!(marks.due(after(100), 9_000, 0), Some(5_000));
         assert_eq!(marks.due(after(120), 7_500, 5_000), Some(6_500));
-        assert_eq!(marks.next(), None);
     }
 
     #[test]

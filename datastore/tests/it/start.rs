@@ -2,10 +2,13 @@
 
 use std::net::TcpListener;
 use std::path::Path;
+use std::time::Duration;
 
 use daemon::Context;
 use datastore::config::Settings;
+use futures::StreamExt;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use store::{Commit, Error, Interval, Update};
 
 use crate::ours::{self, Ours};
 
@@ -87,4 +90,34 @@ async fn a_data_directory_has_one_owner() {
     let said = failure(&[&format!("--data-dir={}", data.path().display())]).await;
     assert!(said.contains("is in use by another process"), "{said}");
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_keeps_everything() {
+    let data = tempfile::tempdir().unwrap();
+    let first = Ours::start(data.path(), &[]).await;
+    let store = first.store().await;
+    let lease = store.grant(Duration::from_secs(600)).await.unwrap();
+    store.put(b"/a", "1".into(), 0, 0).await.unwrap();
+    let put = store.put(b"/leased", "2".into(), 0, lease).await.unwrap();
+    let Commit::Made(revision) = put else { panic!("{put:?}") };
+    store.compact(revision).await.unwrap();
+    drop(store);
+    first.stop().await;
+    let second = Ours::start(data.path(), &[]).await;
+    let store = second.store().await;
+    let all = Interval::prefix("/");
+    let page = store.range(all.clone(), 0, 0).await.unwrap();
+    assert_eq!((page.count, page.revision), (2, revision));
+    let past = store.range(all.clone(), 0, revision - 1).await;
+    assert!(matches!(past, Err(Error::Compacted { .. })), "{past:?}");
+    let mut late = store.watch(all.clone(), revision - 1).await.unwrap();
+    let told = late.next().await;
+    assert!(matches!(told, Some(Err(Error::Compacted { .. }))), "{told:?}");
+    let mut watch = store.watch(all, revision + 1).await.unwrap();
+    store.revoke(lease).await.unwrap();
+    let Some(Ok(Update::Events(events))) = watch.next().await else { panic!("no events") };
+    assert_eq!((&events[0].now.key[..], events[0].now.mod_revision), (&b"/leased"[..], revision + 1));
+    drop((store, watch, late));
+    second.stop().await;
 }
