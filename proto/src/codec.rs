@@ -12,6 +12,7 @@ mod instant;
 mod json;
 mod read_json;
 mod read_proto;
+mod source;
 mod tree;
 mod write_json;
 mod write_proto;
@@ -82,9 +83,24 @@ pub fn normalize_value(
     message: &str,
     value: &serde_json::Value,
 ) -> Result<(serde_json::Value, Vec<String>), Error> {
-    let syntax = |error: serde_json::Error| Error::Syntax(error.to_string());
-    let Normal { bytes, problems } = normalize(message, &serde_json::to_vec(value).map_err(syntax)?)?;
-    Ok((serde_json::from_slice(&bytes).map_err(syntax)?, problems))
+    let Normal { bytes, problems } = write_value(message, value)?;
+    let normal = serde_json::from_slice(&bytes).map_err(|error| Error::Syntax(error.to_string()))?;
+    Ok((normal, problems))
+}
+
+/// Writes a value that was parsed already as Go would write it.
+pub fn write_value(message: &str, value: &serde_json::Value) -> Result<Normal, Error> {
+    let message = find(message)?;
+    let (object, problems) = read_json::value(message, value)?;
+    Ok(Normal { bytes: write_json::object(message, &object), problems })
+}
+
+/// [`encode`] for a value that was parsed already.
+pub fn encode_value(message: &str, value: &serde_json::Value) -> Result<Vec<u8>, Error> {
+    let message = find(message)?;
+    let (object, _) = read_json::value(message, value)?;
+    let (api_version, kind) = object.type_meta();
+    Ok(wrap(api_version, kind, &write_proto::message(message, &object)))
 }
 
 /// Writes the JSON of a kind as protobuf in an envelope, as it is stored and sent.

@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use super::json::{Kind, Reader};
+use super::source::{Source, Values};
 use super::tree::{API_VERSION, KIND, Node, Struct, settle};
 use super::write_proto::schema_of;
 use super::{Error, MAX_PROBLEMS, instant};
@@ -24,8 +25,8 @@ enum Step<'a> {
 }
 
 /// A reading in progress.
-struct Decoder<'a> {
-    json: Reader<'a>,
+struct Decoder<'a, S> {
+    json: S,
     path: Vec<Step<'a>>,
     /// The messages around the value, by their short names.
     around: Vec<&'static str>,
@@ -34,18 +35,25 @@ struct Decoder<'a> {
     wrong: Option<Error>,
 }
 
-/// Reads an object, and what strict validation complains of.
+/// Reads an object from text, and what strict validation complains of.
 pub(super) fn object<'a>(
     message: &'static Message,
     json: &'a [u8],
 ) -> Result<(Struct<'a>, Vec<String>), Error> {
-    let mut decoder = Decoder {
-        json: Reader::new(json),
-        path: Vec::new(),
-        around: Vec::new(),
-        problems: Vec::new(),
-        wrong: None,
-    };
+    read(message, Reader::new(json))
+}
+
+/// Reads an object that was parsed already, and what strict validation complains of.
+pub(super) fn value<'a>(
+    message: &'static Message,
+    value: &'a serde_json::Value,
+) -> Result<(Struct<'a>, Vec<String>), Error> {
+    read(message, Values::of(value))
+}
+
+fn read<'a>(message: &'static Message, json: impl Source<'a>) -> Result<(Struct<'a>, Vec<String>), Error> {
+    let mut decoder =
+        Decoder { json, path: Vec::new(), around: Vec::new(), problems: Vec::new(), wrong: None };
     let package = message.name().rsplit('.').nth(1).unwrap_or_default();
     let mut object = Struct::default();
     match decoder.json.kind()? {
@@ -60,7 +68,7 @@ pub(super) fn object<'a>(
     }
 }
 
-impl<'a> Decoder<'a> {
+impl<'a, S: Source<'a>> Decoder<'a, S> {
     /// Adds the fields of the JSON object here to those an object has.
     fn object(&mut self, message: &'static Message, object: &mut Struct<'a>) -> Result<(), Error> {
         self.json.enter()?;
@@ -292,7 +300,7 @@ impl<'a> Decoder<'a> {
                 self.json.null()?;
                 Ok(Some(Node::Zero))
             }
-            (Shape::Raw | Shape::RawExtension, _) => Ok(Some(Node::Raw(Cow::Borrowed(self.json.raw()?)))),
+            (Shape::Raw | Shape::RawExtension, _) => Ok(Some(Node::Raw(self.json.raw()?))),
             (shape, kind) => self.leaf(shape, kind),
         }
     }
@@ -308,7 +316,7 @@ impl<'a> Decoder<'a> {
         };
         let read = match (shape, kind) {
             (Shape::Quantity, Kind::Text) => quantity(&self.json.text()?),
-            (Shape::Quantity, _) => quantity(&String::from_utf8_lossy(self.json.raw()?)),
+            (Shape::Quantity, _) => quantity(&String::from_utf8_lossy(&self.json.raw()?)),
             (Shape::IntOrString, Kind::Text) => Ok(Node::Text(self.json.text()?)),
             (Shape::IntOrString, Kind::Number) => {
                 let text = self.json.number()?;

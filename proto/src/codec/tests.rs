@@ -227,6 +227,8 @@ fn what_a_real_server_answered() {
             continue;
         }
         let proto = encode(message.name(), &normal.bytes).unwrap();
+        assert_eq!(write_value(message.name(), &value), Ok(normal.clone()));
+        assert_eq!(decode(&encode_value(message.name(), &value).unwrap()), decode(&proto));
         let back = decode(&proto).unwrap();
         // Protobuf does not tell an empty list from none, nor the kinds of a list's items; nothing else may differ.
         let may_differ = value["kind"] == "PartialObjectMetadataList"
