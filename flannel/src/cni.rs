@@ -25,8 +25,13 @@ use call::{Call, Command};
 use fault::Fault;
 use result::Success;
 
+pub(crate) use firewall::TABLE;
+
 /// The names under which this program is a plugin.
 pub const PLUGINS: &[&str] = &["bridge", "flannel", "host-local", "loopback", "portmap"];
+
+/// The bridge that pods are joined to unless the configuration names another.
+pub(crate) const BRIDGE: &str = "cni0";
 
 /// The versions of the specification that calls may be in.
 const VERSIONS: &[&str] = &["0.3.0", "0.3.1", "0.4.0", "1.0.0"];

@@ -37,6 +37,8 @@ pub struct Settings {
     /// Where the plugins keep what they must remember.
     pub data_dir: PathBuf,
     pub healthz: Option<SocketAddr>,
+    /// Whether to remove all that the daemon and the plugins have made on this node, and exit.
+    pub cleanup: bool,
 }
 
 impl Backend {
@@ -72,6 +74,11 @@ impl daemon::Settings for Settings {
             "Where the container runtime looks for the network's configuration",
         ),
         Flag::one("cni-data-dir", "/var/lib/cni", "Where the plugins keep which addresses they gave out"),
+        Flag::switch(
+            "cleanup",
+            false,
+            "Remove all links, rules and files of the pod network from this node and exit",
+        ),
         Flag::one("healthz-bind-address", "", "Where to serve health and metrics; empty for nowhere"),
     ];
 
@@ -93,7 +100,8 @@ impl daemon::Settings for Settings {
     fn read(args: &mut Args) -> Option<Self> {
         let named = ["kubeconfig", "kubeconfig-file"].map(|flag| args.text(flag));
         let kubeconfig = named.into_iter().find(|path| !path.is_empty());
-        if kubeconfig.is_none() {
+        let cleanup = args.switch("cleanup");
+        if kubeconfig.is_none() && !cleanup {
             args.reject("--kubeconfig is required");
         }
         let node = match args.text("node-name") {
@@ -120,7 +128,7 @@ impl daemon::Settings for Settings {
         let files =
             (args.required("subnet-file"), args.required("cni-conf-dir"), args.required("cni-data-dir"));
         Some(Self {
-            kubeconfig: kubeconfig?,
+            kubeconfig: kubeconfig.or_else(|| cleanup.then(String::new))?,
             node,
             backend: backend?,
             pods: pods?,
@@ -133,6 +141,7 @@ impl daemon::Settings for Settings {
             conf_dir: files.1?,
             data_dir: files.2?,
             healthz: args.optional("healthz-bind-address"),
+            cleanup,
         })
     }
 }

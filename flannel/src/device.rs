@@ -30,10 +30,15 @@ pub struct Vxlan {
     pub mac: Option<Mac>,
 }
 
+/// The device's name, upstream's.
+pub fn name(vni: u32) -> String {
+    format!("flannel.{vni}")
+}
+
 impl Vxlan {
-    /// The device's name, upstream's.
+    /// The device's name.
     pub fn name(&self) -> String {
-        format!("flannel.{}", self.vni)
+        name(self.vni)
     }
 
     /// The device, made where it is not there or is another; one that fits is left alone, with all that hangs on it.

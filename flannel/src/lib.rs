@@ -13,6 +13,7 @@ use client::kube::Api;
 use client::kube::runtime::watcher;
 use daemon::{Context, Threads};
 
+pub mod cleanup;
 pub mod cni;
 pub mod config;
 pub mod device;
@@ -37,6 +38,9 @@ pub fn main(args: Vec<String>) -> ExitCode {
 /// # Errors
 /// Where the node lacks something the network needs, or a task fails.
 pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result<()> {
+    if settings.cleanup {
+        return cleanup::cleanup(&settings).await;
+    }
     let network = context.gate("the pod network");
     if let Some(address) = settings.healthz {
         context.serve_admin(address).await?;

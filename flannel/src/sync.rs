@@ -187,7 +187,7 @@ impl Driver {
     async fn report(&self) -> anyhow::Result<()> {
         let name = &self.settings.node;
         let what = "could not write the node's condition NetworkUnavailable";
-        let mut node = self.client.get_status(name).await.context(what)?;
+        let mut node = self.client.get(name).await.context(what)?;
         let now = Time(Timestamp::now());
         let mut conditions = node.status.take().and_then(|status| status.conditions).unwrap_or_default();
         conditions.retain(|condition| condition.type_ != lease::NETWORK_UNAVAILABLE);

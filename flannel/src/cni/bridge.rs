@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::call::{Call, Command};
 use super::fault::Fault;
 use super::result::{Address, Dns, Interface, Route, Success};
-use super::{delegate, firewall, network};
+use super::{BRIDGE, delegate, firewall, network};
 use crate::netlink::{Link, Netlink, NetlinkError};
 
 #[derive(Debug, Default, Deserialize)]
@@ -48,7 +48,7 @@ impl Config {
     }
 
     fn name(&self) -> &str {
-        self.bridge.as_deref().unwrap_or("cni0")
+        self.bridge.as_deref().unwrap_or(BRIDGE)
     }
 
     fn mtu(&self) -> Option<u32> {

@@ -9,7 +9,8 @@ use nft::{Chain, Family, Hook, Nft, Rule, Set, Table, Verdict, key};
 
 use super::fault::Fault;
 
-const TABLE: &str = "isopod-cni";
+/// The table that all calls share.
+pub(crate) const TABLE: &str = "isopod-cni";
 
 /// From a port of the node to what serves it: on one of its addresses, and on any.
 const PORTS_OF: &str = "hostports-of-address";

@@ -1,6 +1,7 @@
 //! Two nodes on one network, each with the daemon and a pod.
 
 use std::io::Write;
+use std::process::Command;
 
 use client::k8s_openapi::api::core::v1::Node;
 use client::kube::Api;
@@ -30,13 +31,17 @@ impl Host {
     }
 
     fn daemon(&self, backend: &str) -> Process {
+        Process::start(self.command(backend))
+    }
+
+    fn command(&self, backend: &str) -> Command {
         let mut command = self.namespace.command(env!("CARGO_BIN_EXE_isopod-flannel"));
         command.arg("--kubeconfig").arg(self.kubeconfig.path());
         command.args([format!("--node-name={}", self.name), format!("--backend={backend}")]);
         command.arg("--subnet-file").arg(self.runtime.path("subnet.env"));
         command.arg("--cni-conf-dir").arg(self.runtime.path("net.d"));
         command.arg("--cni-data-dir").arg(self.runtime.path("data"));
-        Process::start(command)
+        command
     }
 
     fn is_ready(&self) -> bool {
@@ -147,6 +152,25 @@ async fn pods_reach_each_other_through_the_vxlan() {
     assert_eq!(one.namespace.run("ip -o link show flannel.1"), before.0);
     assert_eq!(one.namespace.run("ip neigh show dev flannel.1 nud permanent"), "");
     assert!(before.1.contains("10.42.1.0/24 via 10.42.1.0 dev flannel.1"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_up_leaves_nothing() {
+    let world = World::new().await;
+    let World { one, .. } = &world;
+    let links = one.namespace.run("ip -o link");
+    world.range("one", "10.42.0.0/24").await;
+    let daemon = one.daemon("vxlan");
+    eventually("the node is ready", || one.is_ready()).await;
+    let _pod = one.pod();
+    daemon.kill();
+    for _ in 0..2 {
+        assert!(one.command("vxlan").arg("--cleanup").status().unwrap().success());
+    }
+    assert_eq!(one.namespace.run("ip -o link"), links);
+    assert_eq!(one.namespace.run("nft list ruleset"), "");
+    assert!(one.runtime.files("net.d").is_empty() && !one.runtime.path("subnet.env").exists());
+    assert!(one.runtime.files("data").is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

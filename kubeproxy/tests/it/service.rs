@@ -207,6 +207,46 @@ async fn local_traffic_stays_and_keeps_its_source() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn balancers_and_external_addresses_lead_in() {
+    let world = World::new().await;
+    let World { client, node, red, .. } = &world;
+    // The client sends these addresses to the node, as a balancer or a router would.
+    client.run("ip route add 192.0.2.0/24 via 192.168.9.1");
+    let balancer = |address: &str, more: Value| {
+        let mut spec = json!({"type": "LoadBalancer", "clusterIP": address, "ports": main_port(80)});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    world.service("open", balancer("10.43.0.90", json!({"externalIPs": ["192.0.2.1"]}))).await;
+    world
+        .service("shut", balancer("10.43.0.91", json!({"loadBalancerSourceRanges": ["198.51.100.0/24"]})))
+        .await;
+    let local = json!({"externalTrafficPolicy": "Local", "healthCheckNodePort": 32100});
+    world.service("local", balancer("10.43.0.92", local)).await;
+    let services: Api<Service> = Api::namespaced(world.cluster.client(), "default");
+    for (name, address) in [("open", "192.0.2.2"), ("shut", "192.0.2.3"), ("local", "192.0.2.4")] {
+        world.endpoints(name, &[RED]).await;
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": address}]}}});
+        services.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+    }
+    let _daemon = world.daemon(&[]);
+    eventually("the balancer's address answers", || client.ask("192.0.2.2:80").as_deref() == Ok("red")).await;
+    assert_eq!(client.ask("192.0.2.1:80").as_deref(), Ok("red"));
+    assert_eq!(client.ask("192.0.2.4:80").as_deref(), Ok("red"));
+    assert_eq!(client.ask("192.0.2.3:80"), Err(ErrorKind::TimedOut), "who is not in the ranges gets nothing");
+    assert_eq!(
+        red.ask("10.43.0.91:80").as_deref(),
+        Ok("red"),
+        "the ranges are for the balancer's address alone"
+    );
+    let health = || node.run("busybox wget -S -O- http://127.0.0.1:32100/");
+    assert_eq!(
+        serde_json::from_str::<Value>(&health()).unwrap(),
+        json!({"service": {"namespace": "default", "name": "local"}, "localEndpoints": 1, "serviceProxyHealthy": true})
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_addresses_never_leave_and_clean_up_leaves_nothing() {
     let world = World::new().await;
     let before = world.node.run("ip route show table all");
