@@ -24,6 +24,7 @@ use sqlite::Database;
 use watch::Hub;
 
 mod attempt;
+mod checksum;
 mod commit;
 mod compact;
 pub mod config;

@@ -22,7 +22,7 @@ use crate::revision::{self, Place, place};
 
 mod range;
 
-pub(crate) use range::{range_now, range_past, readable, replay};
+pub(crate) use range::{compacted, range_now, range_past, readable, replay};
 
 /// The schema this program writes; it is the file's `user_version`.
 const SCHEMA: i64 = 1;

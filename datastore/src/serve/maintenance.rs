@@ -2,18 +2,22 @@
 
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use proto::etcd::etcdserverpb::cluster_server::Cluster;
 use proto::etcd::etcdserverpb::maintenance_server::Maintenance;
 use proto::etcd::etcdserverpb::{
-    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse, Member,
-    MemberListRequest, MemberListResponse, SnapshotRequest, SnapshotResponse, StatusRequest, StatusResponse,
+    AlarmMember, AlarmRequest, AlarmResponse, AlarmType, DefragmentRequest, DefragmentResponse,
+    HashKvRequest, HashKvResponse, Member, MemberListRequest, MemberListResponse, SnapshotRequest,
+    SnapshotResponse, StatusRequest, StatusResponse,
 };
+use store::{Interval, Revision};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status};
 
 use super::Service;
 use crate::fault::Fault;
-use crate::{snapshot, sqlite};
+use crate::sqlite::{Query, Slice};
+use crate::{checksum, snapshot, sqlite};
 
 /// The etcd whose protocol this is: clients look here for what they may use (progress on request, for one).
 const PROTOCOL: &str = "3.5.13";
@@ -22,6 +26,17 @@ const PROTOCOL: &str = "3.5.13";
 const MEMBER: &str = "default";
 
 impl Service {
+    /// Everything as it was at a revision, and the oldest revision that could have been asked for.
+    async fn state(&self, revision: Revision) -> Result<(Slice, Revision), Fault> {
+        let everything = Interval { start: Bytes::new(), end: Bytes::new() };
+        let query = Query { keys: everything, limit: -1, at: revision, keys_only: false };
+        let mut snapshot = self.readers.begin().await?;
+        let read = sqlite::range_past(&mut snapshot, &query).await?;
+        let compacted = sqlite::compacted(&mut snapshot).await?;
+        snapshot.commit().await?;
+        Ok((read, compacted))
+    }
+
     fn alarms(&self) -> Vec<AlarmMember> {
         let alarm = AlarmMember { member_id: self.shared.identity.member, alarm: AlarmType::Nospace as i32 };
         let full = self.shared.full.load(Ordering::Relaxed);
@@ -63,6 +78,20 @@ impl Maintenance for Service {
     ) -> Result<Response<DefragmentResponse>, Status> {
         let revision = self.commits.shrink().await?;
         Ok(Response::new(DefragmentResponse { header: Some(self.shared.identity.header(revision)) }))
+    }
+
+    /// A sum over the keys as they were at a revision: the same on every copy that holds the same, however it was
+    /// compacted, and so not the one etcd would give.
+    async fn hash_kv(&self, request: Request<HashKvRequest>) -> Result<Response<HashKvResponse>, Status> {
+        let asked = request.into_inner().revision;
+        let revision = if asked > 0 { asked } else { self.shared.hub.revision() };
+        let (read, compact_revision) = self.state(revision).await?;
+        let hash = read.items.iter().fold(0, |sum, item| {
+            let sum = checksum::extend(sum, &item.key);
+            checksum::extend(checksum::extend(sum, &item.mod_revision.to_be_bytes()), &item.value)
+        });
+        let header = Some(self.shared.identity.header(read.revision));
+        Ok(Response::new(HashKvResponse { header, hash, compact_revision, hash_revision: revision }))
     }
 
     async fn snapshot(

@@ -100,14 +100,18 @@ pub(crate) async fn range_past(file: &mut SqliteConnection, query: &Query) -> Re
     Ok(Slice { items, count, revision: latest })
 }
 
+/// The oldest revision that can be read.
+pub(crate) async fn compacted(file: &mut SqliteConnection) -> Result<Revision, sqlx::Error> {
+    sqlx::query_scalar("SELECT value FROM meta WHERE name = 'compacted'").fetch_one(file).await
+}
+
 /// Whether a revision can be read in the snapshot of `file`.
 pub(crate) async fn readable(
     file: &mut SqliteConnection,
     at: Revision,
     latest: Revision,
 ) -> Result<(), Fault> {
-    let oldest: i64 =
-        sqlx::query_scalar("SELECT value FROM meta WHERE name = 'compacted'").fetch_one(file).await?;
+    let oldest = compacted(file).await?;
     if at > latest {
         Err(Fault::Future)
     } else if at < oldest {

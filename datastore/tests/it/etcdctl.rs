@@ -193,6 +193,9 @@ async fn a_snapshot_restores() {
     let saved = run(&address, &format!("snapshot save {}", copy.display()), "").await;
     assert!(saved.contains("Snapshot saved"), "{saved}");
     run(&address, "put /k/a after", "").await;
+    let sum = |text: String| text.trim().rsplit(' ').next().and_then(|sum| sum.parse::<u32>().ok());
+    let expected = sum(run(&address, "endpoint hashkv --rev 2", "").await);
+    assert!(expected.is_some());
     ours.stop().await;
     // The format: the file as it is, then its SHA-256.
     let mut bytes = std::fs::read(&copy).unwrap();
@@ -201,5 +204,6 @@ async fn a_snapshot_restores() {
     std::fs::write(crate::ours::file(restored.path()), bytes).unwrap();
     let (ours, address) = ours_on_loopback(restored.path()).await;
     assert_eq!(run(&address, "get /k/a", "").await, "/k/a\nbefore\n");
+    assert_eq!(sum(run(&address, "endpoint hashkv", "").await), expected);
     ours.stop().await;
 }
