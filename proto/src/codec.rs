@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use crate::field::{self, Message, Shape};
 
 mod envelope;
-mod instant;
 mod json;
 mod read_json;
 mod read_proto;

@@ -12,3 +12,4 @@ pub mod name;
 pub mod patch;
 pub mod quantity;
 pub mod selector;
+pub mod time;

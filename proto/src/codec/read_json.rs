@@ -12,9 +12,10 @@ use super::json::{Kind, Reader};
 use super::source::{Source, Values};
 use super::tree::{API_VERSION, KIND, Node, Struct, settle};
 use super::write_proto::schema_of;
-use super::{Error, MAX_PROBLEMS, instant};
+use super::{Error, MAX_PROBLEMS};
 use crate::field::{Card, Field, Message, Shape, Type};
 use crate::quantity::Quantity;
+use crate::time;
 
 /// A step from an object to what is in it.
 #[derive(Debug)]
@@ -326,18 +327,22 @@ impl<'a, S: Source<'a>> Decoder<'a, S> {
                 })
             }
             (Shape::Time | Shape::MicroTime, Kind::Text) => {
-                let layout = if shape == Shape::Time { instant::SECONDS } else { instant::MICROS };
-                instant::parse(&self.json.text()?, layout).map(|(seconds, nanos)| {
-                    // The zero instant is nothing; nanoseconds are not kept by either form.
-                    let nanos = if shape == Shape::Time { 0 } else { nanos / 1000 * 1000 };
-                    if (seconds, nanos) == (instant::ZERO, 0) {
-                        Node::Zero
-                    } else {
-                        Node::Time(seconds, nanos)
-                    }
-                })
+                let layout = if shape == Shape::Time { time::SECONDS } else { time::MICROS };
+                time::parse(&self.json.text()?, layout).map_err(|error| Error::Value(error.to_string())).map(
+                    |(seconds, nanos)| {
+                        // The zero instant is nothing; nanoseconds are not kept by either form.
+                        let nanos = if shape == Shape::Time { 0 } else { nanos / 1000 * 1000 };
+                        if (seconds, nanos) == (time::ZERO, 0) {
+                            Node::Zero
+                        } else {
+                            Node::Time(seconds, nanos)
+                        }
+                    },
+                )
             }
-            (Shape::Duration, Kind::Text) => instant::parse_duration(&self.json.text()?).map(Node::Int),
+            (Shape::Duration, Kind::Text) => time::parse_duration(&self.json.text()?)
+                .map(Node::Int)
+                .map_err(|error| Error::Value(error.to_string())),
             (shape, other) => {
                 self.json.skip()?;
                 Err(plain(other, if shape == Shape::IntOrString { "int32" } else { "string" }))

@@ -3,10 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::MAGIC;
 use super::tree::{API_VERSION, KIND, Node, Struct};
 use super::write_proto::schema_of;
-use super::{MAGIC, instant};
 use crate::field::{Card, Field, Message, Shape, Type};
+use crate::time;
 
 /// The JSON of an object.
 pub(super) fn object(message: &Message, object: &Struct<'_>) -> Vec<u8> {
@@ -102,10 +103,10 @@ fn leaf(out: &mut Vec<u8>, message: &Message, node: &Node<'_>) {
         (Shape::Plain, Node::Struct(object)) => write(out, message, object),
         (Shape::Plain, _) => write(out, message, &Struct::default()),
         (Shape::Time | Shape::MicroTime, Node::Time(seconds, nanos)) => {
-            text(out, &instant::format(*seconds, *nanos, message.shape() == Shape::MicroTime));
+            text(out, &time::format(*seconds, *nanos, message.shape() == Shape::MicroTime));
         }
         (Shape::Duration, node) => {
-            text(out, &instant::format_duration(if let Node::Int(nanos) = node { *nanos } else { 0 }));
+            text(out, &time::format_duration(if let Node::Int(nanos) = node { *nanos } else { 0 }));
         }
         (Shape::Quantity | Shape::IntOrString, Node::Text(value)) => text(out, value),
         (Shape::Quantity, _) => out.extend(b"\"0\""),

@@ -1,14 +1,17 @@
 //! Instants and durations as Go reads and writes them.
 
-use super::Error;
+/// Why a text is no instant or no duration, in Go's words.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Error(String);
 
 /// The seconds of Go's zero instant, the year 1.
-pub(super) const ZERO: i64 = -62_135_596_800;
+pub const ZERO: i64 = -62_135_596_800;
 
-/// What an instant is to look like.
-pub(super) const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
-/// What an instant with microseconds is to look like.
-pub(super) const MICROS: &str = "2006-01-02T15:04:05.000000Z07:00";
+/// What `metav1.Time` is to look like, as errors name it.
+pub const SECONDS: &str = "2006-01-02T15:04:05Z07:00";
+/// What `metav1.MicroTime` is to look like, as errors name it.
+pub const MICROS: &str = "2006-01-02T15:04:05.000000Z07:00";
 
 /// Days since 1970 of a date of the proleptic Gregorian calendar.
 fn days(year: i64, month: i64, day: i64) -> i64 {
@@ -30,8 +33,8 @@ fn date(days: i64) -> (i64, i64, i64) {
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 
-/// Writes an instant in UTC, with microseconds if asked.
-pub(super) fn format(seconds: i64, nanos: i32, micros: bool) -> String {
+/// Writes an instant, given in seconds since 1970 and nanoseconds, in UTC; with microseconds if asked.
+pub fn format(seconds: i64, nanos: i32, micros: bool) -> String {
     // The bounds of four-digit years; nothing else can be written in this form.
     let seconds = seconds.clamp(-62_167_219_200, 253_402_300_799);
     let (year, month, day) = date(seconds.div_euclid(86_400));
@@ -41,13 +44,11 @@ pub(super) fn format(seconds: i64, nanos: i32, micros: bool) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
 }
 
-/// Reads an instant; `layout` is only named in the error.
-pub(super) fn parse(text: &str, layout: &str) -> Result<(i64, i32), Error> {
+/// Reads an instant in RFC 3339 as seconds since 1970 and nanoseconds; `layout` is only named in the error.
+pub fn parse(text: &str, layout: &str) -> Result<(i64, i32), Error> {
     parts(text).map_err(|(rest, wanted)| match wanted {
-        "" => Error::Value(format!("parsing time {text:?}: {rest}")),
-        _ => {
-            Error::Value(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}"))
-        }
+        "" => Error(format!("parsing time {text:?}: {rest}")),
+        _ => Error(format!("parsing time {text:?} as {layout:?}: cannot parse {rest:?} as {wanted:?}")),
     })
 }
 
@@ -128,8 +129,8 @@ const UNITS: [(&str, i128); 8] = [
 ];
 
 /// Reads a duration, as in `1h2m3.5s`, in nanoseconds.
-pub(super) fn parse_duration(text: &str) -> Result<i64, Error> {
-    let invalid = || Error::Value(format!("time: invalid duration {text:?}"));
+pub fn parse_duration(text: &str) -> Result<i64, Error> {
+    let invalid = || Error(format!("time: invalid duration {text:?}"));
     let negative = text.starts_with('-');
     let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
     if rest == "0" {
@@ -152,10 +153,10 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, Error> {
         let letters = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (name, after) = after.split_at(letters);
         if name.is_empty() {
-            return Err(Error::Value(format!("time: missing unit in duration {text:?}")));
+            return Err(Error(format!("time: missing unit in duration {text:?}")));
         }
         let Some((_, unit)) = UNITS.iter().find(|(unit, _)| *unit == name) else {
-            return Err(Error::Value(format!("time: unknown unit {name:?} in duration {text:?}")));
+            return Err(Error(format!("time: unknown unit {name:?} in duration {text:?}")));
         };
         // Digits below a nanosecond do not count.
         let fraction = &fraction[..fraction.len().min(13)];
@@ -170,8 +171,8 @@ pub(super) fn parse_duration(text: &str) -> Result<i64, Error> {
     i64::try_from(if negative { -total } else { total }).map_err(|_| invalid())
 }
 
-/// Writes a duration, as in `1h2m3.5s`.
-pub(super) fn format_duration(nanos: i64) -> String {
+/// Writes a duration, given in nanoseconds, as in `1h2m3.5s`.
+pub fn format_duration(nanos: i64) -> String {
     let fraction = |value: u64, unit: u64, name: &str| {
         let digits = unit.ilog10() as usize;
         let text = format!("{}.{:0digits$}", value / unit, value % unit);
@@ -198,4 +199,49 @@ pub(super) fn format_duration(nanos: i64) -> String {
         }
     };
     format!("{sign}{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_instants() {
+        for (text, nanos, shown) in [
+            ("1h", 3_600_000_000_000, "1h0m0s"),
+            ("1.5s", 1_500_000_000, "1.5s"),
+            ("-90s", -90_000_000_000, "-1m30s"),
+            ("1500us", 1_500_000, "1.5ms"),
+            ("0", 0, "0s"),
+            ("1ns", 1, "1ns"),
+        ] {
+            assert_eq!(parse_duration(text), Ok(nanos), "{text}");
+            assert_eq!(format_duration(nanos), shown);
+        }
+        assert!(parse_duration("1x").is_err() && parse_duration("").is_err());
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2000-02-29T23:59:59Z", 951_868_799),
+            ("0001-01-01T00:00:00Z", ZERO),
+        ] {
+            assert_eq!(parse(text, SECONDS), Ok((seconds, 0)));
+            assert_eq!(format(seconds, 0, false), text);
+        }
+    }
+
+    #[test]
+    fn refused_instants() {
+        let cases = [
+            ("x", "parsing time \"x\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"x\" as \"2006\""),
+            ("2026-02-29T00:00:00Z", "parsing time \"2026-02-29T00:00:00Z\": day out of range"),
+            (
+                "2026-01-02T03:04:05",
+                "parsing time \"2026-01-02T03:04:05\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"\" as \"Z07:00\"",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(parse(text, SECONDS).unwrap_err().to_string(), expected);
+        }
+        assert_eq!(parse("2026-01-02T03:04:05.678+01:00", MICROS), Ok((1_767_319_445, 678_000_000)));
+    }
 }
