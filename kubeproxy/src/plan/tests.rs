@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use client::k8s_openapi::api::core::v1 as core;
 use client::k8s_openapi::api::discovery::v1::EndpointSlice;
+use nft::Nft;
 use serde_saphyr::from_str;
+use testkit::netns::Namespace;
 
 use super::*;
 use crate::model::Service;
@@ -41,20 +43,53 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/plan/tests")
 }
 
+/// All cases: where they are written, and their parts of the table.
+fn cases() -> Vec<(PathBuf, Table)> {
+    let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
+    let cases: Vec<(PathBuf, Table)> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .map(|path| {
+            let service = read(&std::fs::read_to_string(&path).unwrap());
+            (path, service.map_or_else(empty, |service| part(&service, &options())))
+        })
+        .collect();
+    assert!(!cases.is_empty(), "no case was found");
+    cases
+}
+
 #[test]
 fn each_service_gives_its_rules() {
-    let mut cases = 0;
-    for entry in std::fs::read_dir(folder()).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
-            continue;
-        }
-        let service = read(&std::fs::read_to_string(&path).unwrap());
-        let part = service.map_or_else(empty, |service| part(&service, &options()));
+    for (path, part) in cases() {
         compare(&path.with_extension("nft"), &nft::diff(&empty(), &part).text());
-        cases += 1;
     }
-    assert!(cases > 0, "no case was found");
+}
+
+/// All cases are one Service in different states: the kernel must take each change from any to any other.
+#[tokio::test]
+async fn a_service_may_become_any_other() {
+    let namespace = Namespace::new("changes");
+    let nft = Nft::inside(namespace.path().to_str().unwrap());
+    let list = || {
+        let text = namespace.run("nft -s list ruleset");
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let (cases, frame) = (cases(), frame(&options()));
+    for (from, before) in &cases {
+        for (to, after) in &cases {
+            let mut whole = frame.clone();
+            whole.merge(after);
+            nft.apply(&nft::replace(&whole)).await.unwrap();
+            let expected = list();
+            let mut whole = frame.clone();
+            whole.merge(before);
+            nft.apply(&nft::replace(&whole)).await.unwrap();
+            let what = format!("{} to {}", from.display(), to.display());
+            nft.apply(&nft::diff(before, after)).await.expect(&what);
+            assert_eq!(list(), expected, "{what}");
+        }
+    }
 }
 
 #[test]
