@@ -1,7 +1,7 @@
 //! Flows that must be forgotten: UDP has no end that the kernel could see, so a flow would stay with an endpoint that
 //! is gone, or with the address that nobody served.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::process::Stdio;
@@ -10,14 +10,22 @@ use tokio::process::Command;
 
 use crate::model::{Port, Protocol, Service};
 
-/// Which flows to forget: those to a port, and of these perhaps only those that were translated to one endpoint.
+/// Which flows to forget: those to a port that somebody in particular answers, or that nobody has translated.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flows {
     /// Where clients sent to; none for any address of the node.
     pub to: Option<Ipv4Addr>,
     pub port: u16,
-    /// Where the packets went.
+    /// The endpoint that got the packets; none for flows that still go where the client sent them.
     pub endpoint: Option<Ipv4Addr>,
+}
+
+/// A flow as conntrack(8) lists it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flow {
+    to: Ipv4Addr,
+    port: u16,
+    answered_by: Ipv4Addr,
 }
 
 /// What to forget when a Service changes from one state to another.
@@ -66,16 +74,74 @@ fn towards(service: &Service, port: &Port, endpoint: Option<Ipv4Addr>) -> Vec<Fl
     flows
 }
 
+/// What of all UDP flows, as conntrack(8) lists them, goes where no Service leads it: what changed while nobody looked.
+pub fn strays<'a>(listing: &str, services: impl Iterator<Item = &'a Service>) -> BTreeSet<Flows> {
+    let mut places: BTreeMap<(Option<Ipv4Addr>, u16), BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for service in services {
+        for port in service.ports.iter().filter(|port| port.protocol == Protocol::Udp) {
+            let endpoints: BTreeSet<Ipv4Addr> =
+                port.usable(false).iter().map(|endpoint| endpoint.address).collect();
+            for flows in towards(service, port, None) {
+                places.insert((flows.to, flows.port), endpoints.clone());
+            }
+        }
+    }
+    let mut strays = BTreeSet::new();
+    for flow in listing.lines().filter_map(Flow::parse) {
+        let translated = flow.answered_by != flow.to;
+        let endpoint = translated.then_some(flow.answered_by);
+        if let Some(endpoints) = places.get(&(Some(flow.to), flow.port)) {
+            // Without endpoints there is nothing better for a flow that was never translated.
+            let astray = !endpoints.contains(&flow.answered_by) && (translated || !endpoints.is_empty());
+            strays.extend(astray.then_some(Flows { to: Some(flow.to), port: flow.port, endpoint }));
+        } else if let Some(endpoints) = places.get(&(None, flow.port))
+            && translated
+            && !endpoints.contains(&flow.answered_by)
+        {
+            strays.insert(Flows { to: None, port: flow.port, endpoint });
+        }
+    }
+    strays
+}
+
+/// All UDP flows that the kernel knows; none where it cannot be asked, which [`Flows::forget`] complains about.
+pub async fn list() -> String {
+    let mut command = Command::new("conntrack");
+    command.args(["-L", "-p", "udp"]).stdin(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let output = command.output().await.map(|output| output.stdout).unwrap_or_default();
+    String::from_utf8_lossy(&output).into_owned()
+}
+
+impl Flow {
+    /// Reads `... src= dst= sport= dport= ... src= dst= sport= dport= ...`: the way there, then the way back.
+    fn parse(line: &str) -> Option<Self> {
+        let all = |name: &'static str| {
+            line.split_whitespace().filter_map(move |word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        Some(Self {
+            to: all("dst").next()?.parse().ok()?,
+            port: all("dport").next()?.parse().ok()?,
+            answered_by: all("src").nth(1)?.parse().ok()?,
+        })
+    }
+}
+
 impl Flows {
     /// The command line of conntrack(8) that forgets them.
     fn arguments(&self) -> Vec<String> {
-        let mut words = vec!["-D".to_owned(), "-p".to_owned(), "udp".to_owned()];
-        if let Some(address) = self.to {
-            words.extend(["--orig-dst".to_owned(), address.to_string()]);
+        let mut words: Vec<String> = ["-D", "-p", "udp"].map(str::to_owned).into();
+        let mut say = |option: &str, value: &dyn std::fmt::Display| {
+            words.extend([option.to_owned(), value.to_string()]);
+        };
+        if let Some(address) = &self.to {
+            say("--orig-dst", address);
         }
-        words.extend(["--dport".to_owned(), self.port.to_string()]);
-        if let Some(address) = self.endpoint {
-            words.extend(["--dst-nat".to_owned(), address.to_string()]);
+        say("--orig-port-dst", &self.port);
+        match (&self.endpoint, &self.to) {
+            (Some(endpoint), _) => say("--reply-src", endpoint),
+            // Not translated: the answer would come from where the question went.
+            (None, Some(address)) => say("--reply-src", address),
+            (None, None) => say("--reply-port-src", &self.port),
         }
         words
     }
@@ -136,21 +202,18 @@ mod tests {
     #[test]
     fn who_is_forgotten() {
         use Protocol::{Tcp, Udp};
-        let of_service = "-D -p udp --orig-dst 10.43.0.10 --dport 53";
-        let of_node = "-D -p udp --dport 30053";
-        let one_gone = |gone: u8| {
-            vec![
-                format!("{of_node} --dst-nat 10.42.0.{gone}"),
-                format!("{of_service} --dst-nat 10.42.0.{gone}"),
-            ]
-        };
+        let of_service = "-D -p udp --orig-dst 10.43.0.10 --orig-port-dst 53 --reply-src";
+        let of_node = "-D -p udp --orig-port-dst 30053 --reply";
+        let one_gone =
+            |gone: u8| vec![format!("{of_node}-src 10.42.0.{gone}"), format!("{of_service} 10.42.0.{gone}")];
+        let untranslated = || vec![format!("{of_node}-port-src 30053"), format!("{of_service} 10.43.0.10")];
         let cases: &[(Option<Service>, Option<Service>, Vec<String>)] = &[
             (Some(service(Udp, &[2, 3])), Some(service(Udp, &[2, 3])), vec![]),
             (Some(service(Udp, &[2, 3])), Some(service(Udp, &[2])), one_gone(3)),
             (Some(service(Udp, &[2])), None, one_gone(2)),
             (Some(service(Udp, &[2])), Some(service(Udp, &[2, 3])), vec![]),
-            (Some(service(Udp, &[])), Some(service(Udp, &[2])), vec![of_node.into(), of_service.into()]),
-            (None, Some(service(Udp, &[2])), vec![of_node.into(), of_service.into()]),
+            (Some(service(Udp, &[])), Some(service(Udp, &[2])), untranslated()),
+            (None, Some(service(Udp, &[2])), untranslated()),
             (Some(service(Tcp, &[2])), Some(service(Tcp, &[])), vec![]),
         ];
         for (old, new, expected) in cases {
@@ -158,5 +221,35 @@ mod tests {
             let lines: Vec<String> = flows.iter().map(|flows| flows.arguments().join(" ")).collect();
             assert_eq!(lines, *expected, "{old:?} to {new:?}");
         }
+    }
+
+    #[test]
+    fn what_changed_while_nobody_looked() {
+        let line = |to: &str, port: u16, by: &str| {
+            format!(
+                "udp      17 29 src=10.42.0.9 dst={to} sport=4000 dport={port} [UNREPLIED] \
+                 src={by} dst=10.42.0.9 sport=5353 dport=4000 mark=0 use=1\n"
+            )
+        };
+        let listing = [
+            line("10.43.0.10", 53, "10.42.0.2"),
+            line("10.43.0.10", 53, "10.42.0.7"),
+            line("10.43.0.10", 53, "10.43.0.10"),
+            line("192.168.9.1", 30053, "10.42.0.7"),
+            line("8.8.8.8", 30053, "8.8.8.8"),
+            line("8.8.8.8", 53, "8.8.8.8"),
+        ]
+        .concat();
+        let told = |endpoints: &[u8]| -> Vec<String> {
+            let service = service(Protocol::Udp, endpoints);
+            strays(&listing, [&service].into_iter())
+                .iter()
+                .map(|flows| flows.arguments()[3..].join(" "))
+                .collect()
+        };
+        let node = "--orig-port-dst 30053 --reply-src 10.42.0.7";
+        let to = |by: &str| format!("--orig-dst 10.43.0.10 --orig-port-dst 53 --reply-src {by}");
+        assert_eq!(told(&[2]), [node.to_owned(), to("10.43.0.10"), to("10.42.0.7")]);
+        assert_eq!(told(&[]), [node.to_owned(), to("10.42.0.2"), to("10.42.0.7")]);
     }
 }

@@ -52,6 +52,8 @@ pub struct Proxy {
     counts: Arc<Counts>,
     /// Whether the kernel holds something else than `assembly` says.
     astray: bool,
+    /// Whether the rules were complete before: only then is it known which endpoints went.
+    begun: bool,
 }
 
 #[derive(Debug, Default)]
@@ -116,7 +118,16 @@ impl Proxy {
         context.metrics(move |out| shown.write(out));
         let assembly = Assembly::new(plan::frame(&options));
         let servers = Servers::new(context);
-        Self { nft, options, assembly, services: BTreeMap::new(), servers, counts, astray: true }
+        Self {
+            nft,
+            options,
+            assembly,
+            services: BTreeMap::new(),
+            servers,
+            counts,
+            astray: true,
+            begun: false,
+        }
     }
 
     /// Follows the source for ever; drops the gate once the rules are complete for the first time.
@@ -177,6 +188,9 @@ impl Proxy {
         }
         self.apply(&nft::replace(&self.assembly.whole())).await?;
         self.astray = false;
+        if !std::mem::replace(&mut self.begun, true) {
+            flows = conntrack::strays(&conntrack::list().await, self.services.values());
+        }
         forget(flows).await;
         Ok(())
     }

@@ -139,7 +139,8 @@ async fn pods_reach_each_other_through_the_vxlan() {
     .await;
 
     // Nothing of it needs the daemon, and the next one finds nothing to change.
-    let before = (one.namespace.run("ip -o link show flannel.1"), one.namespace.run("ip route"));
+    let index = || one.namespace.run("ip -o link show flannel.1").split(':').next().map(str::to_owned);
+    let before = (index(), one.namespace.run("ip route"));
     daemons.0.kill();
     assert_eq!(red.ask(&blue_at).as_deref(), Ok("two"));
     let _again = one.daemon("vxlan");
@@ -149,7 +150,7 @@ async fn pods_reach_each_other_through_the_vxlan() {
         !all.contains("10.42.1.0") && !all.contains("192.168.9.2")
     })
     .await;
-    assert_eq!(one.namespace.run("ip -o link show flannel.1"), before.0);
+    assert_eq!(index(), before.0);
     assert_eq!(one.namespace.run("ip neigh show dev flannel.1 nud permanent"), "");
     assert!(before.1.contains("10.42.1.0/24 via 10.42.1.0 dev flannel.1"));
 }
@@ -158,7 +159,12 @@ async fn pods_reach_each_other_through_the_vxlan() {
 async fn a_clean_up_leaves_nothing() {
     let world = World::new().await;
     let World { one, .. } = &world;
-    let links = one.namespace.run("ip -o link");
+    // Names alone: a link's state may settle meanwhile.
+    let links = || -> Vec<String> {
+        let lines = one.namespace.run("ip -o link");
+        lines.lines().filter_map(|line| Some(line.split(": ").nth(1)?.to_owned())).collect()
+    };
+    let before = links();
     world.range("one", "10.42.0.0/24").await;
     let daemon = one.daemon("vxlan");
     eventually("the node is ready", || one.is_ready()).await;
@@ -167,7 +173,7 @@ async fn a_clean_up_leaves_nothing() {
     for _ in 0..2 {
         assert!(one.command("vxlan").arg("--cleanup").status().unwrap().success());
     }
-    assert_eq!(one.namespace.run("ip -o link"), links);
+    assert_eq!(links(), before);
     assert_eq!(one.namespace.run("nft list ruleset"), "");
     assert!(one.runtime.files("net.d").is_empty() && !one.runtime.path("subnet.env").exists());
     assert!(one.runtime.files("data").is_empty());

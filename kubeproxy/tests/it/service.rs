@@ -181,13 +181,18 @@ async fn udp_clients_follow_the_endpoints() {
     let ports = json!([{"name": "udp", "port": 53, "nodePort": 30053, "protocol": "UDP"}]);
     world.service("dns", json!({"type": "NodePort", "clusterIP": "10.43.0.10", "ports": ports})).await;
     world.endpoints("dns", &[RED]).await;
-    let _daemon = world.daemon(&[]);
+    let daemon = world.daemon(&[]);
     let sockets = [world.blue.udp("10.43.0.10:53"), world.client.udp("192.168.9.1:30053")];
     let all = |who: &str| sockets.iter().all(|socket| answer(socket).as_deref() == Some(who));
     eventually("red answers", || all("red")).await;
     // The same sockets go on: without a clean-up the kernel would keep sending their packets to red.
     world.endpoints("dns", &[BLUE]).await;
     eventually("blue answers", || all("blue")).await;
+    // The same when the endpoints change while the daemon is away.
+    daemon.kill();
+    world.endpoints("dns", &[RED]).await;
+    let _daemon = world.daemon(&[]);
+    eventually("red answers again", || all("red")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -249,7 +254,7 @@ async fn balancers_and_external_addresses_lead_in() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_addresses_never_leave_and_clean_up_leaves_nothing() {
     let world = World::new().await;
-    let before = world.node.run("ip route show table all");
+    let before = world.node.run("ip -4 route show table all");
     // A default route, by which a stray packet would leave.
     world.node.run("ip route add default via 192.168.9.2");
     world.service("web", json!({"clusterIP": "10.43.0.80", "ports": main_port(80)})).await;
@@ -263,5 +268,5 @@ async fn cluster_addresses_never_leave_and_clean_up_leaves_nothing() {
     world.node.run(&format!("{} --cleanup", env!("CARGO_BIN_EXE_isopod-kubeproxy")));
     assert_eq!(world.node.run("nft list ruleset"), "");
     world.node.run("ip route del default");
-    assert_eq!(world.node.run("ip route show table all"), before);
+    assert_eq!(world.node.run("ip -4 route show table all"), before);
 }
