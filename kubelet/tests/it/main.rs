@@ -1,0 +1,189 @@
+//! The kubelet as a process between a real containerd and a real API server.
+
+mod containerd;
+mod node;
+
+use client::k8s_openapi::api::coordination::v1::Lease;
+use client::k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use client::kube::Api;
+use client::kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use node::{Bench, is_ready};
+use serde_json::json;
+
+/// A pod's life: made, ready, its volumes following their objects, its words read, ended, gone without a trace.
+#[tokio::test]
+async fn a_pod_lives_and_leaves_nothing() {
+    let bench = Bench::start().await;
+    let nodes: Api<Node> = Api::all(bench.client());
+    let ready = |node: &Node| {
+        let conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+        conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    };
+    let node = bench.until(&nodes, "n1", |node| node.is_some_and(ready)).await.unwrap();
+    let version = node.status.unwrap().node_info.unwrap().container_runtime_version;
+    assert!(version.starts_with("containerd://"), "{version}");
+    let leases: Api<Lease> = Api::namespaced(bench.client(), "kube-node-lease");
+    bench.until(&leases, "n1", |lease| lease.is_some()).await;
+
+    bench.make(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"k": "one"}})).await;
+    let script = "echo $A of $B; echo oops >&2; cat /cm/k /labels/all; while :; do sleep 1; done";
+    bench
+        .make(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": {"app": "web"}},
+            "spec": {
+                "nodeName": "n1", "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "c", "image": containerd::IMAGE, "command": ["sh", "-c", script],
+                    "env": [
+                        {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "cm", "key": "k"}}},
+                        {"name": "B", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                    ],
+                    "readinessProbe": {"exec": {"command": ["grep", "-q", "one", "/cm/k"]}, "periodSeconds": 1},
+                    "volumeMounts": [
+                        {"name": "cm", "mountPath": "/cm"}, {"name": "labels", "mountPath": "/labels"},
+                    ],
+                }],
+                "volumes": [
+                    {"name": "cm", "configMap": {"name": "cm"}},
+                    {"name": "labels", "downwardAPI": {"items": [
+                        {"path": "all", "fieldRef": {"fieldPath": "metadata.labels"}},
+                    ]}},
+                ],
+            },
+        }))
+        .await;
+    let pods: Api<Pod> = Api::namespaced(bench.client(), "default");
+    let pod = bench.until(&pods, "web", |pod| pod.is_some_and(is_ready)).await.unwrap();
+    let ip = pod.status.as_ref().unwrap().pod_ip.clone().unwrap();
+    assert!(ip.starts_with("10.88."), "{ip}");
+    assert_eq!(pod.status.as_ref().unwrap().qos_class.as_deref(), Some("BestEffort"));
+
+    let log = bench.log("default/web/c").await;
+    assert_eq!(log, format!("one of {ip}\noops\noneapp=\"web\""));
+    assert_eq!(bench.log("default/web/c?tailLines=1&stream=All").await, "oneapp=\"web\"");
+    assert_eq!(bench.log("default/web/c?limitBytes=3").await, "one");
+    assert!(bench.log("default/web/no").await.starts_with("container \"no\" not found in pod"));
+
+    let maps: Api<ConfigMap> = Api::namespaced(bench.client(), "default");
+    maps.patch("cm", &PatchParams::default(), &Patch::Merge(json!({"data": {"k": "two"}}))).await.unwrap();
+    bench.until(&pods, "web", |pod| pod.is_some_and(|pod| !is_ready(pod))).await;
+
+    let events: Api<Event> = Api::namespaced(bench.client(), "default");
+    let list = events.list(&ListParams::default()).await.unwrap();
+    let reasons: Vec<String> = list.items.into_iter().filter_map(|event| event.reason).collect();
+    for reason in ["Pulled", "Created", "Started", "Unhealthy"] {
+        assert!(reasons.iter().any(|seen| seen == reason), "{reason} is not in {reasons:?}");
+    }
+
+    pods.delete("web", &DeleteParams::default()).await.unwrap();
+    bench.until(&pods, "web", |pod| pod.is_none()).await;
+    bench.until_empty().await;
+}
+
+/// Restart policies: who fails comes back and is backed off from, who is done stays done.
+#[tokio::test]
+async fn crashes_and_completions() {
+    let bench = Bench::start().await;
+    let pods: Api<Pod> = Api::namespaced(bench.client(), "default");
+    let pod = |name: &str, policy: &str, script: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "nodeName": "n1", "restartPolicy": policy, "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "c", "image": containerd::IMAGE, "command": ["sh", "-c", script],
+                    "terminationMessagePolicy": "FallbackToLogsOnError",
+                }],
+            },
+        })
+    };
+    bench.make(pod("crash", "Always", "echo run; echo why >/dev/termination-log; exit 3")).await;
+    bench.make(pod("done", "OnFailure", "exit 0")).await;
+    bench.make(pod("failed", "Never", "echo no; exit 4")).await;
+    bench
+        .make(
+            pod("missing", "Always", "")
+                .pointer("/spec")
+                .map(|_| {
+                    let mut pod = pod("missing", "Always", "exit 0");
+                    pod["spec"]["containers"][0]["image"] = json!("isopod.local/none:1");
+                    pod["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
+                    pod
+                })
+                .unwrap(),
+        )
+        .await;
+    let phase = |pod: &Pod| pod.status.clone().unwrap_or_default().phase.unwrap_or_default();
+    let container = |pod: &Pod| {
+        let status = pod.status.clone().unwrap_or_default();
+        status.container_statuses.unwrap_or_default().into_iter().next().unwrap_or_default()
+    };
+    let reason = |pod: &Pod| container(pod).state.and_then(|state| state.waiting?.reason).unwrap_or_default();
+
+    bench.until(&pods, "done", |pod| pod.is_some_and(|pod| phase(pod) == "Succeeded")).await;
+    let failed =
+        bench.until(&pods, "failed", |pod| pod.is_some_and(|pod| phase(pod) == "Failed")).await.unwrap();
+    let ended = container(&failed).state.unwrap().terminated.unwrap();
+    assert_eq!(
+        (ended.exit_code, ended.reason.as_deref(), ended.message.as_deref()),
+        (4, Some("Error"), Some("no\n"))
+    );
+    let waits = |pod: Option<&Pod>| pod.is_some_and(|pod| reason(pod) == "CrashLoopBackOff");
+    let crashed = container(&bench.until(&pods, "crash", waits).await.unwrap());
+    assert!(crashed.restart_count >= 1);
+    let last = crashed.last_state.unwrap().terminated.unwrap();
+    assert_eq!((last.exit_code, last.message.as_deref()), (3, Some("why\n")));
+    assert_eq!(bench.log("default/crash/c?previous=true").await, "run\n");
+    bench.until(&pods, "missing", |pod| pod.is_some_and(|pod| reason(pod) == "ErrImageNeverPull")).await;
+    for name in ["crash", "done", "failed", "missing"] {
+        pods.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    for name in ["crash", "done", "failed", "missing"] {
+        bench.until(&pods, name, |pod| pod.is_none()).await;
+    }
+    bench.until_empty().await;
+}
+
+/// A kubelet that is killed finds its pods again, and what happened meanwhile; no container notices.
+#[tokio::test]
+async fn pods_survive_the_kubelet() {
+    let mut bench = Bench::start().await;
+    let pods: Api<Pod> = Api::namespaced(bench.client(), "default");
+    let pod = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "nodeName": "n1", "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "c", "image": containerd::IMAGE, "command": ["sleep", "1000"],
+                    "readinessProbe": {"exec": {"command": ["true"]}, "periodSeconds": 1},
+                }],
+            },
+        })
+    };
+    let statuses = |pod: &Pod| serde_json::to_value(pod.status.clone().unwrap().container_statuses).unwrap();
+    bench.make(pod("stays")).await;
+    bench.make(pod("goes")).await;
+    bench.until(&pods, "goes", |pod| pod.is_some_and(is_ready)).await;
+    let before = bench.until(&pods, "stays", |pod| pod.is_some_and(is_ready)).await.unwrap();
+    bench.manifest("static.yaml", "kind: Pod\nmetadata: {name: fixed}\nspec: {terminationGracePeriodSeconds: 1, containers: [{name: c, image: isopod.local/busybox:1, command: [sleep, '1000']}]}\n");
+    bench.until(&pods, "fixed-n1", |pod| pod.is_some_and(is_ready)).await;
+
+    bench.kill_kubelet().await;
+    pods.delete("goes", &DeleteParams::default()).await.unwrap();
+    bench.start_kubelet().await;
+    bench.until(&pods, "goes", |pod| pod.is_none()).await;
+    bench.make(pod("late")).await;
+    bench.until(&pods, "late", |pod| pod.is_some_and(is_ready)).await;
+    let after = pods.get("stays").await.unwrap();
+    assert_eq!(statuses(&before), statuses(&after));
+
+    bench.remove_manifest("static.yaml");
+    for name in ["stays", "late"] {
+        pods.delete(name, &DeleteParams::default()).await.unwrap();
+    }
+    for name in ["stays", "late", "fixed-n1"] {
+        bench.until(&pods, name, |pod| pod.is_none()).await;
+    }
+    bench.until_empty().await;
+}
