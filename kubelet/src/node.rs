@@ -112,14 +112,17 @@ impl Node {
         let mut lease = lease::Lease::new(client.clone(), &agent.node);
         let mut beat = Beat { node: &self, agent: &agent, api: Api::all(client), written: None };
         loop {
-            let ready = match beat.once().await {
+            let beaten = tokio::time::timeout(BEAT, beat.once()).await;
+            let ready = match beaten.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {BEAT:?}"))) {
                 Ok(ready) => ready,
                 Err(error) => {
                     tracing::warn!("could not report the node's status: {error:#}");
                     true
                 }
             };
-            if let Err(error) = lease.renew_if_due().await {
+            let renewed = tokio::time::timeout(BEAT, lease.renew_if_due()).await;
+            if let Err(error) = renewed.unwrap_or_else(|_| Err(anyhow::anyhow!("no answer within {BEAT:?}")))
+            {
                 tracing::warn!("could not renew the node's lease: {error:#}");
             }
             tokio::time::sleep(if ready { BEAT } else { EAGER_BEAT }).await;

@@ -1,9 +1,11 @@
 //! Starts one container: image, configuration, creation, start, postStart hook.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use client::event::Severity;
-use client::k8s_openapi::api::core::v1::Pod;
+use client::k8s_openapi::api::core::v1::{Pod, Service};
 use proto::cri::v1::{Image, PodSandboxConfig};
 
 use super::downward::Facts;
@@ -18,6 +20,9 @@ use crate::image::{self, Pulls};
 use crate::reference::Needs;
 use crate::runtime::container::{self, Bind};
 use crate::volume::{self, Mounted};
+
+/// How long a start waits for the first list of services.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a start needs beyond the pod.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ impl Start<'_> {
     async fn create(&self, image: &Image, objects: &Objects) -> Result<String, Waiting> {
         let config_error = |message: String| self.failed("CreateContainerConfigError", message);
         let container = &self.member.container;
-        let services = self.agent.services.list();
+        let services = self.services().await.map_err(config_error)?;
         let variables =
             variables(self.pod, container, self.facts, objects, &services).map_err(config_error)?;
         let attempt = self.attempt()?;
@@ -107,6 +112,15 @@ impl Start<'_> {
         Box::pin(self.agent.runtime.create_container(&self.sandbox.id, config, self.sandbox_config.clone()))
             .await
             .map_err(|failure| self.failed("CreateContainerError", failure.to_string()))
+    }
+
+    /// The services of the cluster, once they have been seen.
+    async fn services(&self) -> Result<Vec<Arc<Service>>, String> {
+        let services = &self.agent.services;
+        if self.agent.client.is_some() && tokio::time::timeout(PATIENCE, services.synced()).await.is_err() {
+            return Err("services have not yet been read at least once, cannot construct envvars".to_owned());
+        }
+        Ok(services.list())
     }
 
     /// The run's number: what the runtime knows, else what the log files tell of runs that it forgot.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use client::event::Severity;
 use client::k8s_openapi::api::core::v1::{Pod, PodStatus};
+use client::k8s_openapi::api::node::v1::RuntimeClass;
+use client::kube::Api;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -53,6 +55,8 @@ impl Desired {
 
 /// A start that failed for another reason than a crash is tried again after this, or when what it refers to changes.
 const RETRY: SignedDuration = SignedDuration::from_secs(10);
+/// A sandbox that could not be made is tried again after this: the pod network may be a moment late.
+const SANDBOX_RETRY: SignedDuration = SignedDuration::from_secs(2);
 /// The first pause after volumes could not be laid out; doubles.
 const FIRST_MOUNT_RETRY: SignedDuration = SignedDuration::from_millis(500);
 /// The longest of those pauses (upstream's figure).
@@ -100,8 +104,8 @@ struct Volumes {
     /// When to lay them out again: a token's renewal, or another try.
     due: Option<Timestamp>,
     failures: u32,
-    /// The generation of the pod they were laid out for.
-    seen: Option<Option<String>>,
+    /// The pod as they were laid out for it.
+    laid_for: Option<Arc<Pod>>,
 }
 
 impl Worker {
@@ -292,8 +296,7 @@ impl Worker {
     /// Sees to folders, references and volumes; an error is the time of the next try.
     async fn lay_out(&mut self, pod: &Arc<Pod>, plan: &Plan) -> Result<(), Timestamp> {
         let now = Timestamp::now();
-        let version = pod.metadata.resource_version.clone();
-        let changed = self.volumes.seen.as_ref() != Some(&version);
+        let changed = self.volumes.laid_for.as_ref().is_none_or(|before| !is_same_wish(before, pod));
         let starts = plan
             .actions
             .iter()
@@ -313,8 +316,12 @@ impl Worker {
         let mut mounting = Mounting { agent: &self.agent, pod, facts: &facts, tokens: &mut self.tokens };
         match mounting.all().await {
             Ok((mounted, renewal)) => {
-                self.volumes =
-                    Volumes { mounted: Some(mounted), due: renewal, failures: 0, seen: Some(version) };
+                self.volumes = Volumes {
+                    mounted: Some(mounted),
+                    due: renewal,
+                    failures: 0,
+                    laid_for: Some(Arc::clone(pod)),
+                };
                 Ok(())
             }
             Err(error) => {
@@ -382,13 +389,30 @@ impl Worker {
 
     async fn create_sandbox(&mut self, pod: &Arc<Pod>, attempt: u32) {
         let config = self.sandbox_config(pod, attempt);
-        // Handlers of runtime classes are the runtime's business; the class's own object comes with a later issue.
-        let outcome = self.agent.runtime.run_sandbox(config, "").await;
+        let outcome = match self.handler(pod).await {
+            Ok(handler) => {
+                self.agent.runtime.run_sandbox(config, &handler).await.map_err(|failure| failure.message)
+            }
+            Err(message) => Err(message),
+        };
         self.held.remove("");
-        if let Err(failure) = outcome {
-            let message = format!("Failed to create pod sandbox: {failure}");
+        if let Err(message) = outcome {
+            let message = format!("Failed to create pod sandbox: {message}");
             self.agent.tell(pod, Severity::Warning, "FailedCreatePodSandBox", message);
-            self.held.extend(after(RETRY).map(|at| (String::new(), at)));
+            self.held.extend(after(SANDBOX_RETRY).map(|at| (String::new(), at)));
+        }
+    }
+
+    /// The runtime's own name for the class of runtime that the pod asks for.
+    async fn handler(&self, pod: &Pod) -> Result<String, String> {
+        let (Some(class), Some(client)) = (spec(pod).runtime_class_name.clone(), self.agent.client.clone())
+        else {
+            return Ok(String::new());
+        };
+        let classes: Api<RuntimeClass> = Api::all(client);
+        match classes.get(&class).await {
+            Ok(class) => Ok(class.handler),
+            Err(error) => Err(format!("failed to get RuntimeClass \"{class}\": {error}")),
         }
     }
 
@@ -439,6 +463,12 @@ impl Worker {
             self.waiting.insert(name.to_owned(), waiting);
         }
     }
+}
+
+/// Whether two versions of a pod ask for the same volumes with the same content; its status is not part of it.
+fn is_same_wish(one: &Pod, other: &Pod) -> bool {
+    let facts = |pod: &Pod| (pod.metadata.labels.clone(), pod.metadata.annotations.clone());
+    one.spec == other.spec && facts(one) == facts(other)
 }
 
 fn after(pause: SignedDuration) -> Option<Timestamp> {

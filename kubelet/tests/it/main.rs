@@ -1,6 +1,8 @@
 //! The kubelet as a process between a real containerd and a real API server.
 
+#[cfg(test)]
 mod containerd;
+#[cfg(test)]
 mod node;
 
 use client::k8s_openapi::api::coordination::v1::Lease;
@@ -26,7 +28,7 @@ async fn a_pod_lives_and_leaves_nothing() {
     bench.until(&leases, "n1", |lease| lease.is_some()).await;
 
     bench.make(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"k": "one"}})).await;
-    let script = "echo $A of $B; echo oops >&2; cat /cm/k /labels/all; while :; do sleep 1; done";
+    let script = "echo $A of $B; echo oops >&2; cat /cm/k /labels/all; echo; while :; do sleep 1; done";
     bench
         .make(json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "labels": {"app": "web"}},
@@ -59,8 +61,8 @@ async fn a_pod_lives_and_leaves_nothing() {
     assert_eq!(pod.status.as_ref().unwrap().qos_class.as_deref(), Some("BestEffort"));
 
     let log = bench.log("default/web/c").await;
-    assert_eq!(log, format!("one of {ip}\noops\noneapp=\"web\""));
-    assert_eq!(bench.log("default/web/c?tailLines=1&stream=All").await, "oneapp=\"web\"");
+    assert_eq!(log, format!("one of {ip}\noops\noneapp=\"web\"\n"));
+    assert_eq!(bench.log("default/web/c?tailLines=1&stream=All").await, "oneapp=\"web\"\n");
     assert_eq!(bench.log("default/web/c?limitBytes=3").await, "one");
     assert!(bench.log("default/web/no").await.starts_with("container \"no\" not found in pod"));
 

@@ -14,8 +14,11 @@ use serde_json::json;
 
 use crate::containerd::Containerd;
 
+/// Whose words nobody wants to read.
+const NOISE: [&str; 4] = [" h2::", " hyper", " rustls::", " tower::"];
+
 /// Longer than anything takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Asks again and again, for what tells nobody when it is ready.
 pub(crate) async fn patiently<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
@@ -148,7 +151,10 @@ impl Bench {
 
     fn kubelet_log(&self) -> String {
         let log = std::fs::read_to_string(self.path("kubelet.log")).unwrap_or_default();
-        log.lines().filter(|line| line.contains("kubelet")).map(|line| format!("{line}\n")).collect()
+        log.lines()
+            .filter(|line| !NOISE.iter().any(|noise| line.contains(noise)))
+            .map(|line| format!("{line}\n"))
+            .collect()
     }
 
     /// Waits until nothing of any pod is left on the node.
