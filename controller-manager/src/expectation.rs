@@ -66,6 +66,10 @@ impl Expectations {
         });
         expected.since = Instant::now();
         apply(expected);
+        // To expect nothing is to be met already.
+        if expected.creations == 0 && expected.deletions.is_empty() {
+            by_owner.remove(owner);
+        }
     }
 
     /// Notes that a creation was seen, or failed.
@@ -121,6 +125,9 @@ mod tests {
     async fn met_when_seen_or_failed_or_given_up() {
         let (expectations, cache) = (Arc::new(Expectations::default()), Cache::<Pod>::default());
         expectations.observe(&cache);
+        assert!(expectations.met("o"));
+        expectations.expect_creations("o", 0);
+        expectations.expect_deletions("o", []);
         assert!(expectations.met("o"));
         expectations.expect_creations("o", 2);
         cache.preset([pod("a")]);

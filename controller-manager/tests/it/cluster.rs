@@ -8,6 +8,7 @@ use client::k8s_openapi::NamespaceResourceScope;
 use client::k8s_openapi::api::core::v1::{Node, Pod};
 use client::kube::api::{ListParams, Patch, PatchParams, PostParams};
 use client::kube::{Api, Client, Resource};
+use client::object::found;
 use controller_manager::Settings;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -101,9 +102,8 @@ impl Cluster {
             "podIPs": [{"ip": format!("10.42.0.{number}")}], "startTime": now,
             "conditions": [{"type": "Ready", "status": ready, "lastTransitionTime": now}]}});
         let name = pod.metadata.name.as_deref().unwrap();
-        self.of::<Pod>()
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
-            .await
+        // The pod may be gone by now.
+        found(self.of::<Pod>().patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await)
             .expect("a status");
     }
 

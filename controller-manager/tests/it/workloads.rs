@@ -31,7 +31,7 @@ async fn is_rolled_out(cluster: &Cluster, name: &str, image: &str, count: usize)
 
 async fn deploy(cluster: &Cluster, count: i32) {
     let spec = json!({"metadata": {"name": "web", "annotations": {"kubernetes.io/change-cause": "first"}},
-        "spec": {"replicas": count, "selector": {"matchLabels": {"app": "web"}}, "template": template("web", "one")}});
+        "spec": {"replicas": count, "progressDeadlineSeconds": 600, "selector": {"matchLabels": {"app": "web"}}, "template": template("web", "one")}});
     cluster.make::<Deployment>(spec).await;
 }
 
@@ -158,8 +158,8 @@ async fn a_job_runs_to_completion_and_is_removed() {
     let cluster = cluster::start("job,ttl-after-finished,garbage-collector", &[]).await;
     let mut pod = template("job", "one");
     pod["spec"]["restartPolicy"] = json!("Never");
-    let job =
-        json!({"metadata": {"name": "j"}, "spec": {"completions": 3, "parallelism": 2, "template": pod}});
+    let job = json!({"metadata": {"name": "j"}, "spec": {"completions": 3, "parallelism": 2, "template": pod,
+        "manualSelector": true, "selector": {"matchLabels": {"app": "job"}}}});
     cluster.make::<Job>(job).await;
     cluster
         .until("the end of the job", || async {
