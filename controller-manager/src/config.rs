@@ -9,6 +9,32 @@ use ipnet::IpNet;
 
 use crate::table;
 
+/// Upstream's controllers that are not built here; command lines may name them.
+const NOT_BUILT: &[&str] = &[
+    "bootstrap-signer-controller",
+    "cloud-node-lifecycle-controller",
+    "cronjob-controller",
+    "disruption-controller",
+    "endpointslice-mirroring-controller",
+    "ephemeral-volume-controller",
+    "horizontal-pod-autoscaler-controller",
+    "legacy-serviceaccount-token-cleaner-controller",
+    "node-route-controller",
+    "persistentvolume-attach-detach-controller",
+    "persistentvolume-binder-controller",
+    "persistentvolume-expander-controller",
+    "persistentvolume-protection-controller",
+    "persistentvolumeclaim-protection-controller",
+    "replicationcontroller-controller",
+    "resourcequota-controller",
+    "service-lb-controller",
+    "serviceaccount-token-controller",
+    "statefulset-controller",
+    "token-cleaner-controller",
+    "ttl-controller",
+    "validatingadmissionpolicy-status-controller",
+];
+
 /// The settings of the controller manager.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -116,7 +142,9 @@ impl Selection {
         let known = |word: &str| {
             let word = word.strip_prefix('-').unwrap_or(word);
             word == "*"
-                || table::names().any(|name| word == name || Some(word) == name.strip_suffix("-controller"))
+                || table::names()
+                    .chain(NOT_BUILT.iter().copied())
+                    .any(|name| word == name || Some(word) == name.strip_suffix("-controller"))
         };
         match words.iter().find(|word| !known(word)) {
             Some(word) => Err(word.clone()),
