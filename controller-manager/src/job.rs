@@ -24,6 +24,7 @@ use crate::table::Reconciler;
 
 mod index;
 pub(crate) mod plan;
+mod policy;
 #[cfg(test)]
 mod tests;
 

@@ -10,6 +10,7 @@ use client::k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use jiff::{SignedDuration, Timestamp};
 
 use super::index;
+use super::policy::{Verdict, judge};
 use crate::pod::{self, annotation};
 
 /// Kept on a pod until its end is counted in the Job's status.
@@ -227,10 +228,18 @@ impl Sync<'_> {
         self.pods.iter().filter(|pod| has_finalizer(pod) && !self.is_known(pod) && fits(self, pod)).count()
     }
 
+    fn verdict(&self, pod: &Pod) -> Verdict {
+        judge(self.spec.pod_failure_policy.as_ref(), pod)
+    }
+
+    fn counts_as_failed(&self, pod: &Pod) -> bool {
+        self.has_failed(pod) && self.verdict(pod) != Verdict::Ignore
+    }
+
     fn failed_total(&self) -> usize {
         usize::try_from(self.status.failed.unwrap_or(0)).unwrap_or(0)
             + self.uncounted.failed.as_ref().map_or(0, Vec::len)
-            + self.fresh(Self::has_failed)
+            + self.fresh(Self::counts_as_failed)
     }
 
     fn succeeded_total(&self) -> usize {
@@ -269,6 +278,14 @@ impl Sync<'_> {
             let (reason, message) = (reason.to_owned(), message.to_owned());
             Some(End { target: "FailureTarget", last: "Failed", reason, message })
         };
+        let failed_pods = self.pods.iter().filter(|pod| has_finalizer(pod) && self.has_failed(pod));
+        let fatal = failed_pods.map(|pod| self.verdict(pod)).find_map(|verdict| match verdict {
+            Verdict::FailJob(why) => Some(why),
+            Verdict::Count | Verdict::Ignore => None,
+        });
+        if let Some(why) = fatal {
+            return end("PodFailurePolicy", &why);
+        }
         let limit = usize::try_from(self.spec.backoff_limit.unwrap_or(6)).unwrap_or(usize::MAX);
         if failed > limit || self.restarts_exceed(limit) {
             return end("BackoffLimitExceeded", "Job has reached the specified backoff limit");
@@ -349,7 +366,7 @@ impl Sync<'_> {
                 self.done.extend(self.index_of(pod));
             } else if succeeded {
                 self.uncounted.succeeded.get_or_insert_default().push(uid);
-            } else if failed || (unfinished && failing) {
+            } else if (failed && self.verdict(pod) != Verdict::Ignore) || (unfinished && failing) {
                 self.uncounted.failed.get_or_insert_default().push(uid);
             }
         }

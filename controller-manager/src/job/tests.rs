@@ -191,3 +191,18 @@ fn suspended_and_resumed() {
     cluster.settle();
     assert_eq!(cluster.active(), 0);
 }
+
+#[test]
+fn the_failure_policy_ends_it_or_looks_away() {
+    for (action, reason, failed) in [("FailJob", Some("PodFailurePolicy"), 1), ("Ignore", None, 0)] {
+        let rules = json!([{"action": action, "onPodConditions": [{"type": "Ready", "status": "False"}]}]);
+        let mut cluster = Cluster::new(json!({"completions": 1, "backoffLimit": 0,
+            "podFailurePolicy": {"rules": rules}}));
+        cluster.settle();
+        cluster.end("Failed");
+        cluster.settle();
+        let reasons: Vec<_> = cluster.conditions().into_iter().map(|(_, reason)| reason).collect();
+        assert_eq!(reasons, reason.map_or(vec![], |reason| vec![reason; 2]), "{action}");
+        assert_eq!(cluster.counts(), (0, failed), "{action}");
+    }
+}

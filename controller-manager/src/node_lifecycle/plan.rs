@@ -100,6 +100,8 @@ pub(super) fn taints(node: &Node, evict: bool, now: Timestamp) -> Option<Vec<Tai
     let ours = |taint: &Taint| {
         let by_condition = BY_CONDITION.iter().any(|(_, _, key)| taint.key == *key);
         match taint.effect.as_str() {
+            // A node that has not said how it is keeps the taint it was registered with.
+            "NoSchedule" if taint.key == NOT_READY => has_condition(node, "Ready"),
             "NoSchedule" => by_condition || taint.key == UNSCHEDULABLE,
             "NoExecute" => taint.key == NOT_READY || taint.key == UNREACHABLE,
             _ => false,
@@ -189,7 +191,8 @@ mod tests {
                 Some(vec!["unreachable:NoSchedule", "unreachable:NoExecute"]),
             ),
             (ready("Unknown"), json!({}), false, Some(vec!["unreachable:NoSchedule"])),
-            (json!([]), json!({"taints": [foreign, not_ready]}), true, Some(vec!["mine:NoExecute"])),
+            (json!([]), json!({"taints": [foreign, not_ready]}), true, None),
+            (ready("True"), json!({"taints": [foreign, not_ready]}), true, Some(vec!["mine:NoExecute"])),
             (ready("True"), json!({"unschedulable": true}), true, Some(vec!["unschedulable:NoSchedule"])),
             (
                 json!([{"type": "Ready", "status": "True"}, {"type": "DiskPressure", "status": "True"}]),
