@@ -48,6 +48,20 @@ pub(crate) fn build(scene: &Scene) -> anyhow::Result<Option<Reconciler>> {
             woken.add(Key::new(meta.namespace.as_deref().unwrap_or_default(), service));
         }
     });
+    let (woken, all) = (queue.clone(), services.clone());
+    nodes.subscribe(move |change| {
+        let zone = |node: &Node| label(&node.metadata, plan::ZONE).map(str::to_owned);
+        let moved = match &change {
+            Change::Added(node) => zone(node).is_some(),
+            Change::Changed { old, new } => zone(old) != zone(new),
+            Change::Removed(_) => false,
+        };
+        if moved {
+            for service in all.list() {
+                woken.add(Key::of(&*service));
+            }
+        }
+    });
     let state = State {
         client: scene.client.clone(),
         recorder: scene.recorder("endpoint-slice-controller"),

@@ -37,9 +37,10 @@ struct State {
     pods: Cache<Pod>,
     expectations: Arc<Expectations>,
     writer: PodWriter,
-    /// The version of each running Job that was last written here, by uid. An older one in the cache must not
-    /// be decided on: what it does not count yet would be done again.
-    written: Mutex<HashMap<String, u64>>,
+    /// The version of each running Job that was last written here. An older one in the cache must not be decided
+    /// on: what it does not count yet would be done again. Versions grow over all objects, so that one of a
+    /// former Job of the same name does no harm.
+    written: Mutex<HashMap<Key, u64>>,
 }
 
 pub(crate) fn build(scene: &Scene) -> anyhow::Result<Option<Reconciler>> {
@@ -78,13 +79,16 @@ impl State {
     async fn reconcile(&self, key: &Key) -> anyhow::Result<Next> {
         let job = self.jobs.get(key);
         self.release_strangers(key, job.as_deref()).await?;
-        let Some(job) = job else { return Ok(Next::Wait) };
+        let Some(job) = job else {
+            self.written.lock().remove(key);
+            return Ok(Next::Wait);
+        };
         let foreign = job.spec.as_ref().and_then(|spec| spec.managed_by.as_deref());
         if foreign.is_some_and(|name| name != "kubernetes.io/job-controller") {
             return Ok(Next::Wait);
         }
         let uid = job.metadata.uid.as_deref().unwrap_or_default();
-        let behind = self.written.lock().get(uid).copied() > version(&job);
+        let behind = self.written.lock().get(key).copied() > version(&job);
         let Some(selector) = selector(&job).filter(|_| !behind) else { return Ok(Next::Wait) };
         let settled = self.expectations.met(uid);
         let leaving = job.metadata.deletion_timestamp.is_some();
@@ -137,7 +141,7 @@ impl State {
         let over = plan::is_finished(job);
         if over || job.status.as_ref() == Some(&status) {
             if over {
-                self.written.lock().remove(job.metadata.uid.as_deref().unwrap_or_default());
+                self.written.lock().remove(&Key::of(job));
             }
             return Ok(());
         }
@@ -146,10 +150,10 @@ impl State {
         let changed = Job { status: Some(status), ..job.clone() };
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let written = found(api.replace_status(name, &PostParams::default(), &changed).await);
-        let uid = job.metadata.uid.clone().unwrap_or_default();
+        let key = Key::of(job);
         match written.context("could not write the status")?.as_ref().and_then(version) {
-            Some(version) => self.written.lock().insert(uid, version),
-            None => self.written.lock().remove(&uid),
+            Some(version) => self.written.lock().insert(key, version),
+            None => self.written.lock().remove(&key),
         };
         Ok(())
     }

@@ -27,8 +27,8 @@ struct State {
     recorder: Recorder,
     nodes: Cache<Node>,
     pods: Cache<Pod>,
-    /// Since when each pod that must leave is known to, by uid.
-    seen: Mutex<HashMap<String, Timestamp>>,
+    /// Since when each pod that must leave is known to.
+    seen: Mutex<HashMap<Key, Timestamp>>,
 }
 
 pub(crate) fn build(scene: &Scene) -> anyhow::Result<Option<Reconciler>> {
@@ -56,19 +56,21 @@ fn taints(node: &Node) -> &[Taint] {
 
 impl State {
     async fn reconcile(&self, key: &Key) -> anyhow::Result<Next> {
-        let Some(pod) = self.pods.get(key) else { return Ok(Next::Wait) };
-        let uid = pod.metadata.uid.clone().unwrap_or_default();
+        let Some(pod) = self.pods.get(key) else {
+            self.seen.lock().remove(key);
+            return Ok(Next::Wait);
+        };
         let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
         let node = name.and_then(|name| self.nodes.get(&Key::cluster(name)));
         let Some(node) = node.filter(|_| plan::concerns(&pod)) else {
-            self.seen.lock().remove(&uid);
+            self.seen.lock().remove(key);
             return Ok(Next::Wait);
         };
-        let known = self.seen.lock().get(&uid).copied();
+        let known = self.seen.lock().get(key).copied();
         let seen = known.unwrap_or_else(now);
         let until = match plan::stay(&pod, taints(&node), seen) {
             Stay::Forever => {
-                if self.seen.lock().remove(&uid).is_some() {
+                if self.seen.lock().remove(key).is_some() {
                     let text = format!("Cancelling deletion of Pod {key}");
                     self.recorder.about(&*pod, Severity::Normal, "TaintManagerEviction", text);
                 }
@@ -76,7 +78,7 @@ impl State {
             }
             Stay::Until(until) => until,
         };
-        self.seen.lock().insert(uid, seen);
+        self.seen.lock().insert(key.clone(), seen);
         if let Ok(left) = Duration::try_from(until.duration_since(now()))
             && !left.is_zero()
         {

@@ -14,6 +14,8 @@ use crate::pod;
 /// The most endpoints in a slice: a change of one endpoint sends its whole slice to every node (upstream's figure).
 const MOST: usize = 100;
 
+/// The label of a node that says where it stands.
+pub(super) const ZONE: &str = "topology.kubernetes.io/zone";
 pub(super) const SERVICE: &str = "kubernetes.io/service-name";
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 pub(super) const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -110,7 +112,6 @@ fn endpoint(
     address: &str,
     node: &impl Fn(&str) -> Option<Arc<Node>>,
 ) -> Endpoint {
-    const ZONE: &str = "topology.kubernetes.io/zone";
     let node_name = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let node = node_name.as_deref().and_then(node);
     let (serving, terminating) = (pod::is_ready(pod), pod::is_leaving(pod));
