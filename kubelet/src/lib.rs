@@ -25,6 +25,7 @@ pub mod pod;
 pub mod probe;
 pub mod quantity;
 pub mod reference;
+pub mod rotate;
 pub mod runtime;
 pub mod serve;
 pub mod source;
@@ -72,6 +73,7 @@ pub async fn run(settings: Settings, context: Context) -> anyhow::Result<()> {
         context.spawn("manifests", following);
     }
     context.spawn("runtime events", pleg::run(Arc::clone(&agent)));
+    context.spawn("log rotation", rotate::run(Arc::clone(&agent)));
     if let Some(client) = client {
         speak(&context, &agent, &sources, &client);
         context.spawn("node", node.run(Arc::clone(&agent)));

@@ -148,6 +148,13 @@ impl Runtime {
         gone_is_fine(self.runtime.clone().remove_container(timed(request, PATIENCE)).await)
     }
 
+    /// Makes the runtime write on into a file of the old name, whatever became of the old file.
+    pub async fn reopen_log(&self, id: &str) -> Result<(), Failure> {
+        let request = cri::ReopenContainerLogRequest { container_id: id.to_owned() };
+        self.runtime.clone().reopen_container_log(timed(request, PATIENCE)).await?;
+        Ok(())
+    }
+
     /// The sandboxes of one pod, or all.
     pub async fn sandboxes(&self, uid: Option<&str>) -> Result<Vec<cri::PodSandbox>, Failure> {
         let filter = cri::PodSandboxFilter { label_selector: of_pod(uid), ..Default::default() };

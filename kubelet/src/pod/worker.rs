@@ -24,6 +24,7 @@ use crate::image::Pulls;
 use crate::pleg::Exits;
 use crate::probe::Probes;
 use crate::reference::Needs;
+use crate::rotate::rotated;
 use crate::runtime::observe::observe;
 use crate::runtime::sandbox;
 use crate::volume::token::Tokens;
@@ -379,8 +380,10 @@ impl Worker {
                 let log =
                     self.observed.containers.iter().find(|seen| seen.id == id).map(|seen| seen.log.clone());
                 runtime.remove_container(&id).await?;
-                // Missing already is as good as removed.
-                drop(log.map(std::fs::remove_file));
+                for file in log.iter().flat_map(|log| rotated(log.as_ref()).into_iter().chain([log.into()])) {
+                    // Missing already is as good as removed.
+                    drop(std::fs::remove_file(file));
+                }
             }
             Action::RemoveSandbox { id } => runtime.remove_sandbox(&id).await?,
         }

@@ -57,3 +57,59 @@ pub async fn check(ip: IpAddr, port: u16, service: &str, timeout: Duration) -> R
         _ => Err("service unhealthy (responded with \"SERVICE_UNKNOWN\")".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use futures::stream;
+    use http::{HeaderMap, HeaderValue, Response};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use hyper::service::service_fn;
+    use hyper_util::rt::{TokioExecutor, TokioIo};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Long enough for a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// Answers one call with a health status, or with a gRPC error.
+    async fn asked(status: u8, code: &'static str) -> Result<(), String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let serve = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let answer = service_fn(|request: http::Request<hyper::body::Incoming>| async move {
+                assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+                let mut trailers = HeaderMap::new();
+                trailers.insert("grpc-status", HeaderValue::from_static(code));
+                // A message of two bytes: field 1, the status.
+                let message = Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, status]));
+                let frames = [Ok::<_, Infallible>(message), Ok(Frame::trailers(trailers))];
+                let response = Response::builder().header("content-type", "application/grpc");
+                Ok::<_, Infallible>(response.body(StreamBody::new(stream::iter(frames))).unwrap())
+            });
+            drop(
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), answer)
+                    .await,
+            );
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            answer = check(address.ip(), address.port(), "web", PATIENCE) => answer,
+            () = serve => unreachable!("the server serves for ever"),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers() {
+        assert_eq!(asked(1, "0").await, Ok(()));
+        assert_eq!(asked(2, "0").await, Err("service unhealthy (responded with \"NOT_SERVING\")".to_owned()));
+        let absent = asked(1, "12").await.unwrap_err();
+        assert!(absent.contains("does not implement the grpc health protocol"), "{absent}");
+    }
+}

@@ -147,3 +147,48 @@ impl ServerCertVerifier for Anyone {
         rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// Long enough for a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn asked(reply: &'static str) -> (Result<u16, String>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let action = HTTPGetAction { path: Some("ok?a=b".to_owned()), ..HTTPGetAction::default() };
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 1024];
+            let length = stream.read(&mut request).await.unwrap();
+            stream.write_all(reply.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        };
+        let (answer, request) = tokio::join!(get(&action, "127.0.0.1", port, PATIENCE), serve);
+        (answer.map_err(|error| error.replace(&port.to_string(), "PORT")), request)
+    }
+
+    #[tokio::test]
+    async fn answers() {
+        let (answer, request) =
+            asked("HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+        assert_eq!(answer, Ok(503));
+        assert!(request.starts_with("GET /ok?a=b HTTP/1.1\r\n"), "{request}");
+        assert!(request.contains("user-agent: kube-probe/1.36\r\n"), "{request}");
+        assert_eq!(asked("HTTP/1.1 204 Yes\r\n\r\n").await.0, Ok(204));
+        let (answer, _) = asked("").await;
+        assert!(answer.unwrap_err().starts_with("Get \"http://127.0.0.1:PORT/ok?a=b\": "));
+    }
+
+    #[tokio::test]
+    async fn nobody_there() {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let refused = dial("127.0.0.1", port, PATIENCE).await.unwrap_err();
+        assert_eq!(refused, format!("dial tcp 127.0.0.1:{port}: connect: connection refused"));
+    }
+}

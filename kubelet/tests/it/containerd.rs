@@ -55,6 +55,21 @@ impl Containerd {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// Runs a command in the running container of this name.
+    pub(crate) async fn exec(&self, container: &str, command: &[&str]) {
+        let label = format!("labels.\"io.kubernetes.container.name\"=={container}");
+        let found = self.ctr(&["containers", "list", "-q", &label]).output().unwrap().stdout;
+        let running = self.tasks();
+        let id = String::from_utf8(found)
+            .unwrap()
+            .lines()
+            .find(|id| running.contains(&(*id).to_owned()))
+            .unwrap()
+            .to_owned();
+        let output = self.ctr(&["tasks", "exec", "--exec-id", "test", &id]).args(command).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+
     /// Imports busybox under a name; tries until containerd is up.
     async fn load(&self, name: &str, config: &serde_json::Value) {
         let archive = archive(&self.folder, name, config);

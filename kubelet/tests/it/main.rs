@@ -189,3 +189,80 @@ async fn pods_survive_the_kubelet() {
     }
     bench.until_empty().await;
 }
+
+/// Init containers, a sidecar, hooks, probes and volumes of every kind in one pod, to its orderly end.
+#[tokio::test]
+async fn a_pod_of_many_parts() {
+    let bench = Bench::start().await;
+    bench
+        .make(json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "data": {"p": "cHc="}}))
+        .await;
+    let folder = bench.host_folder("told");
+    let told = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
+    let tell = |line: &str| json!({"exec": {"command": ["sh", "-c", format!("echo {line} >> /told/order")]}});
+    let part = |name: &str, script: &str| {
+        json!({
+            "name": name, "image": containerd::IMAGE, "command": ["sh", "-c", script],
+            "volumeMounts": [{"name": "told", "mountPath": "/told"}],
+        })
+    };
+    let stays = "trap 'exit 0' TERM; while :; do sleep 0.1; done";
+    let mut side = part(
+        "side",
+        &format!(
+            "echo side >> /told/order; {}",
+            stays.replace("exit 0", "echo side-left >> /told/order; exit 0")
+        ),
+    );
+    side["restartPolicy"] = json!("Always");
+    side["startupProbe"] =
+        json!({"exec": {"command": ["grep", "-q", "side", "/told/order"]}, "periodSeconds": 1});
+    let look = "cat /secret/p /sub/f; stat -c ' %a %g' /scratch; df -T /secret /scratch | awk '{print $2}' | tail -n +2; hostname; cat /etc/hosts | grep -c many";
+    let mut main = part("main", &format!("echo main >> /told/order; ({look}) > /told/seen 2>&1; {stays}"));
+    main["lifecycle"] = json!({"postStart": tell("post"), "preStop": tell("pre")});
+    main["livenessProbe"] = json!({"exec": {"command": ["sh", "-c", "! test -e /scratch/sick"]}, "periodSeconds": 1, "failureThreshold": 1});
+    for mount in [
+        json!({"name": "secret", "mountPath": "/secret"}),
+        json!({"name": "secret", "mountPath": "/sub/f", "subPath": "p"}),
+        json!({"name": "scratch", "mountPath": "/scratch"}),
+    ] {
+        main["volumeMounts"].as_array_mut().unwrap().push(mount);
+    }
+    bench
+        .make(json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "many"},
+            "spec": {
+                "nodeName": "n1", "terminationGracePeriodSeconds": 20,
+                "securityContext": {"fsGroup": 1234},
+                "initContainers": [part("first", "echo first >> /told/order"), side],
+                "containers": [main],
+                "volumes": [
+                    {"name": "told", "hostPath": {"path": folder, "type": "Directory"}},
+                    {"name": "secret", "secret": {"secretName": "s"}},
+                    {"name": "scratch", "emptyDir": {"medium": "Memory"}},
+                ],
+            },
+        }))
+        .await;
+    let pods: Api<Pod> = Api::namespaced(bench.client(), "default");
+    bench.until(&pods, "many", |pod| pod.is_some_and(is_ready)).await;
+    node::patiently("main has looked around", || (told("seen").lines().count() >= 5).then_some(())).await;
+    assert_eq!(told("seen"), "pwpw 2777 1234\ntmpfs\ntmpfs\nmany\n1\n");
+
+    // Sick, killed, restarted; the sidecar stays.
+    bench.exec("main", &["touch", "/scratch/sick"]).await;
+    let restarts = |pod: &Pod| {
+        let status = pod.status.clone().unwrap_or_default();
+        let count = |list: Option<Vec<client::k8s_openapi::api::core::v1::ContainerStatus>>| {
+            list.into_iter().flatten().map(|status| status.restart_count).sum::<i32>()
+        };
+        (count(status.init_container_statuses), count(status.container_statuses))
+    };
+    bench.until(&pods, "many", |pod| pod.is_some_and(|pod| restarts(pod) == (0, 1))).await;
+    std::fs::write(folder.join("order"), "").unwrap();
+    pods.delete("many", &DeleteParams::default()).await.unwrap();
+    bench.until(&pods, "many", |pod| pod.is_none()).await;
+    bench.until_empty().await;
+    let order = told("order");
+    assert!(order.ends_with("side-left\n") && order.contains("pre\n"), "{order}");
+}

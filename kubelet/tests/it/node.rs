@@ -157,6 +157,17 @@ impl Bench {
             .collect()
     }
 
+    /// A folder of the host for a pod to write to.
+    pub(crate) fn host_folder(&self, name: &str) -> PathBuf {
+        std::fs::create_dir_all(self.path(name)).unwrap();
+        self.path(name)
+    }
+
+    /// Runs a command in the one running container of this name.
+    pub(crate) async fn exec(&self, container: &str, command: &[&str]) {
+        self.containerd.exec(container, command).await;
+    }
+
     /// Waits until nothing of any pod is left on the node.
     pub(crate) async fn until_empty(&self) {
         let folders = |name: &str| std::fs::read_dir(self.path(name)).into_iter().flatten().count();

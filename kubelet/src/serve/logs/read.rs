@@ -20,7 +20,7 @@ use crate::runtime::Runtime;
 const BLOCK: u64 = 32 << 10;
 /// A chunk is sent once it is this large, or there is nothing more to read for now.
 const CHUNK: usize = 32 << 10;
-/// One file is watched, whose events bear no name: a few fit, and one is enough.
+/// One file and the names in its folder are watched: a few events fit, and one is enough.
 const EVENT_BUFFER: usize = 1024;
 /// How soon the runtime is asked again whether it has noticed an exit, first and at most.
 const FIRST_LAG: Duration = Duration::from_millis(10);
@@ -49,9 +49,17 @@ pub(super) async fn send(runtime: &Runtime, run: &Seen, options: Options, chunks
     loop {
         tokio::select! {
             event = growth.next() => {
-                event.transpose()?;
+                let event = event.transpose()?;
                 if !log.drain(chunks).await? {
                     return Ok(());
+                }
+                // The old file was set aside and a new one of its name begun.
+                if event.is_some_and(|event| event.name.as_deref() == path.file_name()) {
+                    growth = watch(path)?;
+                    log.lines = BufReader::new(File::open(path).await?);
+                    if !log.drain(chunks).await? {
+                        return Ok(());
+                    }
                 }
             }
             () = &mut ended => {
@@ -66,6 +74,9 @@ pub(super) async fn send(runtime: &Runtime, run: &Seen, options: Options, chunks
 fn watch(path: &Path) -> io::Result<inotify::EventStream<Vec<u8>>> {
     let inotify = Inotify::init()?;
     inotify.watches().add(path, WatchMask::MODIFY)?;
+    if let Some(folder) = path.parent() {
+        inotify.watches().add(folder, WatchMask::CREATE)?;
+    }
     inotify.into_event_stream(vec![0; EVENT_BUFFER])
 }
 
