@@ -38,19 +38,22 @@ impl PodWriter {
         let (mut rest, mut batch) = (pods.as_slice(), FIRST_BATCH);
         while !rest.is_empty() {
             let (now, later) = rest.split_at(batch.min(rest.len()));
-            let outcomes = join_all(now.iter().map(|pod| self.create_one(owner, pod))).await;
-            if let Some(error) = outcomes.into_iter().find_map(Result::err) {
+            let outcomes: anyhow::Result<Vec<bool>> =
+                join_all(now.iter().map(|pod| self.create_one(owner, pod))).await.into_iter().collect();
+            let go_on = matches!(&outcomes, Ok(made) if made.iter().all(|made| *made));
+            if !go_on {
                 for _ in later {
                     self.expectations.creation_ended(uid);
                 }
-                return Err(error);
+                return outcomes.map(drop);
             }
             (rest, batch) = (later, batch * 2);
         }
         Ok(())
     }
 
-    async fn create_one<O>(&self, owner: &O, pod: &Pod) -> anyhow::Result<()>
+    /// Creates one pod; `false` where the namespace takes none any more, because it is being deleted.
+    async fn create_one<O>(&self, owner: &O, pod: &Pod) -> anyhow::Result<bool>
     where
         O: Resource<DynamicType = ()>,
     {
@@ -65,20 +68,16 @@ impl PodWriter {
                     "SuccessfulCreate",
                     format!("Created pod: {name}"),
                 );
-                Ok(())
+                Ok(true)
             }
             Err(error) => {
                 self.expectations.creation_ended(owner.meta().uid.as_deref().unwrap_or_default());
                 let text = message(&error);
-                // In a namespace that is being deleted nothing can be created, and nobody needs to be told.
-                if !text.contains("because it is being terminated") {
-                    self.recorder.about(
-                        owner,
-                        Severity::Warning,
-                        "FailedCreate",
-                        format!("Error creating: {text}"),
-                    );
+                if status_code(&error) == Some(403) && text.contains("because it is being terminated") {
+                    return Ok(false);
                 }
+                let event = format!("Error creating: {text}");
+                self.recorder.about(owner, Severity::Warning, "FailedCreate", event);
                 Err(error).context("could not create a pod")
             }
         }
