@@ -147,6 +147,15 @@ impl Manager {
                     .or_insert_with(|| nameless(&uid, String::new(), String::new()));
             }
         }
+        // `<namespace>_<name>_<uid>`, none of which has an underscore.
+        let logs = std::fs::read_dir(&self.agent.layout.logs).into_iter().flatten().flatten();
+        for folder in logs.filter_map(|folder| folder.file_name().into_string().ok()) {
+            if let [namespace, name, uid] = folder.split('_').collect::<Vec<_>>()[..]
+                && self.sources.find(uid).is_none()
+            {
+                orphans.insert(uid.into(), nameless(uid, name.to_owned(), namespace.to_owned()));
+            }
+        }
         for (uid, pod) in orphans {
             tracing::info!(%uid, pod = pod.metadata.name, "ending a pod that is no longer wanted");
             self.hire(&uid, Desired::Gone(Arc::new(pod)));

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::downward::Facts;
-use super::observed::Observed;
+use super::observed::{Observed, Seen};
 use super::plan::{self, Action, Health, Plan};
 use super::start::{self, Start};
 use super::status::{self, Phase, Verdict, Waiting};
@@ -175,7 +175,7 @@ impl Worker {
         self.probes.sync(&self.agent, &self.bell, &pod, &self.observed);
         let health = self.probes.health();
         let plan = self.plan(&pod, &health);
-        self.note(&plan);
+        self.note(&pod, &plan);
         self.report(&pod, &health);
         if self.reported.as_ref().is_some_and(|status| Phase::of(status).is_final()) {
             return Next::Now;
@@ -217,21 +217,24 @@ impl Worker {
         started.0.saturating_add(limit).ok()
     }
 
-    /// Takes over why containers wait.
-    fn note(&mut self, plan: &Plan) {
-        self.waiting.retain(|_, waiting| waiting.reason != "CrashLoopBackOff");
+    /// Takes over why containers wait, and tells of those that are backed off from.
+    fn note(&mut self, pod: &Pod, plan: &Plan) {
+        const REASON: &str = "CrashLoopBackOff";
+        let spec = spec(pod);
         for (name, message) in &plan.crashing {
-            let waiting = Waiting { reason: "CrashLoopBackOff".to_owned(), message: message.clone() };
-            self.waiting.insert(name.clone(), waiting);
+            let waiting = Waiting { reason: REASON.to_owned(), message: message.clone() };
+            let before = self.waiting.insert(name.clone(), waiting);
+            let is_new = before.is_none_or(|before| before.reason != REASON);
+            if let Some(member) = member(&spec, name).filter(|_| is_new) {
+                let place = super::long_name(pod);
+                let message = format!("Back-off restarting failed container {name} in pod {place}");
+                self.agent.tell_of(pod, &member, Severity::Warning, "BackOff", message);
+            }
         }
-        let running: Vec<&str> = self
-            .observed
-            .containers
-            .iter()
-            .filter(|seen| seen.is_running())
-            .map(|seen| seen.name.as_str())
-            .collect();
-        self.waiting.retain(|name, _| !running.contains(&name.as_str()));
+        let runs = |name: &String| self.observed.latest(name).is_some_and(Seen::is_running);
+        self.waiting.retain(|name, waiting| {
+            !runs(name) && (waiting.reason != REASON || plan.crashing.contains_key(name))
+        });
     }
 
     /// Reports what is, where it differs from what was reported.
