@@ -60,11 +60,21 @@ async fn a_pod_lives_and_leaves_nothing() {
     assert!(ip.starts_with("10.88."), "{ip}");
     assert_eq!(pod.status.as_ref().unwrap().qos_class.as_deref(), Some("BestEffort"));
 
-    let log = bench.log("default/web/c").await;
-    assert_eq!(log, format!("one of {ip}\noops\noneapp=\"web\"\n"));
+    // The two streams are copied side by side: only each has an order.
+    let words = format!("one of {ip}\noneapp=\"web\"\n");
+    assert_eq!(bench.log("default/web/c?stream=Stdout").await, words);
+    assert_eq!(bench.log("default/web/c?stream=Stderr").await, "oops\n");
+    assert_eq!(bench.log("default/web/c").await.len(), words.len() + 5);
     assert_eq!(bench.log("default/web/c?tailLines=1&stream=All").await, "oneapp=\"web\"\n");
-    assert_eq!(bench.log("default/web/c?limitBytes=3").await, "one");
+    assert_eq!(bench.log("default/web/c?stream=Stdout&limitBytes=3").await, "one");
     assert!(bench.log("default/web/no").await.starts_with("container \"no\" not found in pod"));
+
+    assert_eq!(bench.get("nosy", "/pods").await.trim(), "Forbidden (user=nosy, verb=GET, resource=nodes)");
+    let list: serde_json::Value = serde_json::from_str(&bench.get("kube-apiserver", "/pods").await).unwrap();
+    assert_eq!(list["items"][0]["status"]["podIP"], json!(ip));
+    let summary = bench.get("kube-apiserver", "/stats/summary").await;
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["pods"][0]["podRef"]["name"], json!("web"));
 
     let maps: Api<ConfigMap> = Api::namespaced(bench.client(), "default");
     maps.patch("cm", &PatchParams::default(), &Patch::Merge(json!({"data": {"k": "two"}}))).await.unwrap();
@@ -122,6 +132,9 @@ async fn crashes_and_completions() {
     };
     let reason = |pod: &Pod| container(pod).state.and_then(|state| state.waiting?.reason).unwrap_or_default();
 
+    bench.make(pod("talks", "Never", "echo a; sleep 3; echo b")).await;
+    bench.until(&pods, "talks", |pod| pod.is_some_and(|pod| phase(pod) == "Running")).await;
+    assert_eq!(bench.log("default/talks/c?follow=true").await, "a\nb\n");
     bench.until(&pods, "done", |pod| pod.is_some_and(|pod| phase(pod) == "Succeeded")).await;
     let failed =
         bench.until(&pods, "failed", |pod| pod.is_some_and(|pod| phase(pod) == "Failed")).await.unwrap();
@@ -137,10 +150,10 @@ async fn crashes_and_completions() {
     assert_eq!((last.exit_code, last.message.as_deref()), (3, Some("why\n")));
     assert_eq!(bench.log("default/crash/c?previous=true").await, "run\n");
     bench.until(&pods, "missing", |pod| pod.is_some_and(|pod| reason(pod) == "ErrImageNeverPull")).await;
-    for name in ["crash", "done", "failed", "missing"] {
+    for name in ["crash", "done", "failed", "missing", "talks"] {
         pods.delete(name, &DeleteParams::default()).await.unwrap();
     }
-    for name in ["crash", "done", "failed", "missing"] {
+    for name in ["crash", "done", "failed", "missing", "talks"] {
         bench.until(&pods, name, |pod| pod.is_none()).await;
     }
     bench.until_empty().await;

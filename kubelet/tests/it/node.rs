@@ -180,14 +180,19 @@ impl Bench {
 
     /// What the kubelet's own API says at `/containerLogs/...`.
     pub(crate) async fn log(&self, path: &str) -> String {
-        let identity = self.cluster.authority.client("kube-apiserver", &[]);
+        self.get("kube-apiserver", &format!("/containerLogs/{path}")).await
+    }
+
+    /// What the kubelet's own API says to somebody.
+    pub(crate) async fn get(&self, user: &str, path: &str) -> String {
+        let identity = self.cluster.authority.client(user, &[]);
         let url = format!("https://127.0.0.1:{}", self.port);
         let file = testkit::kubeconfig(&url, &self.cluster.authority, &identity);
         let file: Kubeconfig = serde_json::from_value(file).unwrap();
         let options = KubeConfigOptions::default();
         let config = client::kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
         let client = Client::try_from(config).unwrap();
-        let request = http::Request::get(format!("/containerLogs/{path}")).body(Vec::new()).unwrap();
+        let request = http::Request::get(path).body(Vec::new()).unwrap();
         match client.request_text(request).await {
             Ok(text) => text,
             Err(client::kube::Error::Api(status)) => status.message,
@@ -201,6 +206,14 @@ impl Drop for Bench {
         if let Some(mut kubelet) = self.kubelet.take() {
             drop(kubelet.kill());
             drop(kubelet.wait());
+        }
+        let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
+        for hierarchy in hierarchies.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            let root = hierarchy.path().join(format!("isopod-test-{}", self.port));
+            for folder in ["kubepods/besteffort", "kubepods/burstable", "kubepods", ""] {
+                // Missing where no pod has been in it.
+                drop(std::fs::remove_dir(root.join(folder)));
+            }
         }
     }
 }
