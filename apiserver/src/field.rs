@@ -122,11 +122,13 @@ pub struct FieldError {
     pub value: Value,
     /// What would be right.
     pub detail: String,
+    /// Whether the text leaves the value out.
+    pub bare: bool,
 }
 
 impl FieldError {
     fn new(kind: FieldErrorKind, field: impl Into<String>, value: Value, detail: impl Into<String>) -> Self {
-        Self { kind, field: field.into(), value, detail: detail.into() }
+        Self { kind, field: field.into(), value, detail: detail.into(), bare: false }
     }
 
     /// `field: Required value: detail`.
@@ -193,7 +195,7 @@ impl FieldError {
     /// The mistake without its place, as `details.causes[].message` has it.
     pub fn body(&self) -> String {
         let mut text = self.kind.text().to_owned();
-        if self.kind.shows_value() {
+        if self.kind.shows_value() && !self.bare {
             text.push_str(": ");
             text.push_str(&shown(&self.value));
         }

@@ -5,6 +5,20 @@
 //! Objects are JSON values in the version of the request; everything here is pure. What needs the store, the
 //! caches or an allocator goes into [`Hooks`].
 
+pub(crate) mod check;
+mod cluster;
+pub(crate) mod fill;
+pub(crate) mod format;
+mod job;
+mod network;
+pub(crate) mod pod;
+mod podspec;
+pub(crate) mod quantity;
+mod rbac;
+pub(crate) mod service;
+mod storage;
+mod workload;
+
 use serde_json::Value;
 
 use crate::fault::Fault;
@@ -134,6 +148,12 @@ pub const GENERIC: Behavior = Behavior {
 pub const WITH_STATUS: Behavior =
     Behavior { prepare_create: drop_status, prepare_update: keep_status, ..GENERIC };
 
+/// [`GENERIC`] with a generation.
+const WITH_GENERATION: Behavior = Behavior { generation: true, ..GENERIC };
+
+/// [`WITH_STATUS`] with a generation.
+const WITH_STATUS_AND_GENERATION: Behavior = Behavior { generation: true, ..WITH_STATUS };
+
 /// Drops `status`.
 pub fn drop_status(object: &mut Value) {
     if let Some(object) = object.as_object_mut() {
@@ -171,7 +191,64 @@ pub fn keep_all_but_status(new: &mut Value, old: &Value) {
 }
 
 /// The kinds with behaviour of their own: group, resource, behaviour.
-const BEHAVIORS: &[(&str, &str, &Behavior)] = &[];
+const BEHAVIORS: &[(&str, &str, &Behavior)] = &[
+    ("", "configmaps", &cluster::CONFIG_MAP),
+    ("", "endpoints", &network::ENDPOINTS),
+    ("", "events", &cluster::CORE_EVENT),
+    ("", "limitranges", &cluster::LIMIT_RANGE),
+    ("", "namespaces", &cluster::NAMESPACE),
+    ("", "nodes", &cluster::NODE),
+    ("", "persistentvolumeclaims", &storage::CLAIM),
+    ("", "persistentvolumes", &storage::VOLUME),
+    ("", "pods", &pod::POD),
+    ("", "podtemplates", &pod::POD_TEMPLATE),
+    ("", "replicationcontrollers", &workload::REPLICATION_CONTROLLER),
+    ("", "resourcequotas", &WITH_STATUS),
+    ("", "secrets", &cluster::SECRET),
+    ("", "serviceaccounts", &cluster::SERVICE_ACCOUNT),
+    ("", "services", &service::SERVICE),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicies", &cluster::ADMISSION_POLICY),
+    ("admissionregistration.k8s.io", "mutatingadmissionpolicybindings", &cluster::POLICY_BINDING),
+    ("admissionregistration.k8s.io", "mutatingwebhookconfigurations", &cluster::WEBHOOKS),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", &cluster::ADMISSION_POLICY),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicybindings", &cluster::POLICY_BINDING),
+    ("admissionregistration.k8s.io", "validatingwebhookconfigurations", &cluster::WEBHOOKS),
+    ("apiextensions.k8s.io", "customresourcedefinitions", &WITH_STATUS_AND_GENERATION),
+    ("apiregistration.k8s.io", "apiservices", &cluster::API_SERVICE),
+    ("apps", "controllerrevisions", &workload::CONTROLLER_REVISION),
+    ("apps", "daemonsets", &workload::DAEMON_SET),
+    ("apps", "deployments", &workload::DEPLOYMENT),
+    ("apps", "replicasets", &workload::REPLICA_SET),
+    ("apps", "statefulsets", &workload::STATEFUL_SET),
+    ("autoscaling", "horizontalpodautoscalers", &cluster::AUTOSCALER),
+    ("batch", "cronjobs", &job::CRON_JOB),
+    ("batch", "jobs", &job::JOB),
+    ("certificates.k8s.io", "certificatesigningrequests", &cluster::SIGNING_REQUEST),
+    ("coordination.k8s.io", "leases", &cluster::LEASE),
+    ("discovery.k8s.io", "endpointslices", &network::ENDPOINT_SLICE),
+    ("events.k8s.io", "events", &cluster::CORE_EVENT),
+    ("flowcontrol.apiserver.k8s.io", "flowschemas", &cluster::FLOW_SCHEMA),
+    ("flowcontrol.apiserver.k8s.io", "prioritylevelconfigurations", &cluster::PRIORITY_LEVEL),
+    ("networking.k8s.io", "ingressclasses", &network::INGRESS_CLASS),
+    ("networking.k8s.io", "ingresses", &network::INGRESS),
+    ("networking.k8s.io", "ipaddresses", &network::IP_ADDRESS),
+    ("networking.k8s.io", "networkpolicies", &network::NETWORK_POLICY),
+    ("networking.k8s.io", "servicecidrs", &WITH_STATUS),
+    ("node.k8s.io", "runtimeclasses", &cluster::RUNTIME_CLASS),
+    ("policy", "poddisruptionbudgets", &cluster::DISRUPTION_BUDGET),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::BINDING),
+    ("rbac.authorization.k8s.io", "clusterroles", &rbac::CLUSTER_ROLE),
+    ("rbac.authorization.k8s.io", "rolebindings", &rbac::BINDING),
+    ("rbac.authorization.k8s.io", "roles", &rbac::ROLE),
+    ("resource.k8s.io", "deviceclasses", &WITH_GENERATION),
+    ("resource.k8s.io", "resourceclaims", &WITH_STATUS),
+    ("resource.k8s.io", "resourceslices", &WITH_GENERATION),
+    ("scheduling.k8s.io", "priorityclasses", &cluster::PRIORITY_CLASS),
+    ("storage.k8s.io", "csidrivers", &storage::CSI_DRIVER),
+    ("storage.k8s.io", "csinodes", &storage::CSI_NODE),
+    ("storage.k8s.io", "storageclasses", &storage::CLASS),
+    ("storage.k8s.io", "volumeattachments", &storage::ATTACHMENT),
+];
 
 /// How the objects of a resource behave.
 pub fn behavior(group: &str, resource: &str) -> &'static Behavior {

@@ -94,14 +94,20 @@ impl<'a> At<'a> {
     }
 
     pub(crate) fn not_supported(&self, out: &mut Errors, supported: &[&str]) {
-        let mut sorted = supported.to_vec();
-        sorted.sort_unstable();
-        out.push(FieldError::not_supported(&self.path, self.value.clone(), &sorted));
+        let value = if self.value.is_null() { "".into() } else { self.value.clone() };
+        out.push(FieldError::not_supported(&self.path, value, supported));
     }
 
     /// Complains here of a value that stands elsewhere.
     pub(crate) fn out_of(&self, out: &mut Errors, value: &Value, detail: String) {
         out.push(FieldError::invalid(&self.path, value.clone(), detail));
+    }
+
+    /// Complains of the whole of it, without showing it.
+    pub(crate) fn out_bare(&self, out: &mut Errors, detail: &'static str) {
+        let mut error = FieldError::invalid(&self.path, Value::Null, detail);
+        error.bare = true;
+        out.push(error);
     }
 
     /// Complains of a duplicate that is made of several fields.

@@ -6,6 +6,8 @@ use super::{container, volume};
 use crate::kind::check::{At, Errors, annotations, label_key, labels, selector};
 use crate::kind::format;
 
+pub(crate) use super::container::{quantity, resources};
+
 /// The template of a workload; `spec.template` and the like.
 pub(crate) fn template(at: &At<'_>, out: &mut Errors) {
     labels(&at.get("metadata.labels"), out);
@@ -139,7 +141,7 @@ fn security(at: &At<'_>, out: &mut Errors) {
     if at.get("shareProcessNamespace").flag() && at.get("hostPID").flag() {
         at.get("shareProcessNamespace").invalid(out, "ShareProcessNamespace and HostPID cannot both be enabled");
     }
-    context.get("fsGroupChangePolicy").one_of_if_set(out, &["OnRootMismatch", "Always"]);
+    context.get("fsGroupChangePolicy").one_of_if_set(out, &["Always", "OnRootMismatch"]);
     seccomp(&context.get("seccompProfile"), out);
     let mut seen = HashSet::new();
     for sysctl in context.get("sysctls").items() {

@@ -75,7 +75,7 @@ fn name<'a>(at: &At<'a>, names: &mut HashSet<&'a str>, out: &mut Errors) {
 }
 
 fn common(at: &At<'_>, volumes: &Volumes<'_>, out: &mut Errors) {
-    at.get("terminationMessagePolicy").one_of_if_set(out, &["File", "FallbackToLogsOnError"]);
+    at.get("terminationMessagePolicy").one_of_if_set(out, &["FallbackToLogsOnError", "File"]);
     ports(&at.get("ports"), out);
     at.get("env").items().for_each(|variable| env(&variable, out));
     at.get("envFrom").items().for_each(|source| env_from(&source, out));
@@ -304,7 +304,7 @@ fn mounts(at: &At<'_>, volumes: &Volumes<'_>, out: &mut Errors) {
         }
         mount
             .get("mountPropagation")
-            .one_of_if_set(out, &["None", "HostToContainer", "Bidirectional"]);
+            .one_of_if_set(out, &["Bidirectional", "HostToContainer", "None"]);
     }
 }
 
