@@ -19,6 +19,7 @@ pub(crate) mod service;
 mod storage;
 mod workload;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 
 use crate::fault::Fault;
@@ -95,7 +96,7 @@ impl std::fmt::Debug for Behavior {
 }
 
 /// Called with whether the write that a hook prepared was made; gives back what the hook had reserved if not.
-pub type Finish = Box<dyn FnOnce(bool) + Send>;
+pub type Finish = Box<dyn for<'a> FnOnce(&'a Server, bool) -> BoxFuture<'a, ()> + Send>;
 
 /// What a kind does around writes with help of the server. Errors refuse the request.
 #[async_trait::async_trait]

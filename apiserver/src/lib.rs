@@ -14,6 +14,7 @@ use store::Store;
 use tokio::net::TcpListener;
 
 pub mod admission;
+mod allocate;
 pub mod authn;
 pub mod authz;
 pub mod body;

@@ -13,6 +13,7 @@ use serde_json::Value;
 use store::{LeaseId, Revision, Store};
 use tokio::time::Instant;
 
+use crate::allocate::NodePorts;
 use crate::authn::Authenticators;
 use crate::cache::{Cache, Entry};
 use crate::config::Settings;
@@ -39,6 +40,7 @@ pub struct Server {
     system: User,
     authenticators: Authenticators,
     lease: Mutex<Option<(LeaseId, Instant)>>,
+    node_ports: NodePorts,
 }
 
 impl std::fmt::Debug for Server {
@@ -65,7 +67,8 @@ impl Server {
             ..User::default()
         };
         let lease = Mutex::new(None);
-        Ok(Self { settings, context, store, resources, cache, system, authenticators, lease })
+        let node_ports = NodePorts::new(settings.service_node_port_range);
+        Ok(Self { settings, context, store, resources, cache, system, authenticators, lease, node_ports })
     }
 
     /// What the server was told.
@@ -96,6 +99,11 @@ impl Server {
     /// The cache itself; mostly [`Server::get`] and [`Server::list`] are what is wanted.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
+    }
+
+    /// The node ports that Services hold.
+    pub(crate) fn node_ports(&self) -> &NodePorts {
+        &self.node_ports
     }
 
     /// An object out of the cache.

@@ -264,7 +264,8 @@ pub(crate) fn matches(selector: &Value, labels: &Value) -> bool {
     equal
         && at.get("matchExpressions").items().all(|requirement| {
             let found = labels.get(requirement.get("key").text());
-            let listed = || found.is_some_and(|found| requirement.get("values").items().any(|v| v.value == found));
+            let listed =
+                || found.is_some_and(|found| requirement.get("values").items().any(|v| v.value == found));
             match requirement.get("operator").text() {
                 "In" => listed(),
                 "NotIn" => !listed(),

@@ -32,9 +32,7 @@ pub(crate) const NAMESPACE: Behavior = Behavior {
         super::keep_status(new, old);
         fill::child(new, "spec")["finalizers"] = old["spec"]["finalizers"].clone();
     },
-    validate_create: |namespace| {
-        validated(namespace, |at, out| finalizers(&at.get("spec.finalizers"), out))
-    },
+    validate_create: |namespace| validated(namespace, |at, out| finalizers(&at.get("spec.finalizers"), out)),
     selectable_fields: &[
         ("status.phase", |namespace| fill::text(namespace, "status.phase").to_owned()),
         ("name", |namespace| fill::text(namespace, "metadata.name").to_owned()),
@@ -221,7 +219,8 @@ fn secret(at: &At<'_>, out: &mut Errors) {
         if at.value.is_null() {
             at.required(out, "");
         } else if key.starts_with(".docker") {
-            let parsed = BASE64.decode(at.text()).is_ok_and(|bytes| serde_json::from_slice::<Value>(&bytes).is_ok());
+            let parsed =
+                BASE64.decode(at.text()).is_ok_and(|bytes| serde_json::from_slice::<Value>(&bytes).is_ok());
             if !parsed {
                 at.out_of(out, &"<secret contents redacted>".into(), "invalid character".to_owned());
             }
@@ -233,7 +232,10 @@ fn secret(at: &At<'_>, out: &mut Errors) {
     {
         out.push(FieldError::required(&at.get(account).path.key("kubernetes.io/service-account.name"), ""));
     }
-    if kind == "kubernetes.io/basic-auth" && data.value.get("username").is_none() && data.value.get("password").is_none() {
+    if kind == "kubernetes.io/basic-auth"
+        && data.value.get("username").is_none()
+        && data.value.get("password").is_none()
+    {
         out.push(FieldError::required(&data.path.key("username"), ""));
         out.push(FieldError::required(&data.path.key("password"), ""));
     }
@@ -306,7 +308,9 @@ pub(crate) const SYSTEM_CLASSES: [(&str, i64); 2] =
 fn priority_class(at: &At<'_>, out: &mut Errors) {
     let name = at.get("metadata.name");
     if name.text().starts_with("system-") {
-        let known = SYSTEM_CLASSES.iter().any(|(known, value)| *known == name.text() && at.get("value").int() == Some(*value));
+        let known = SYSTEM_CLASSES
+            .iter()
+            .any(|(known, value)| *known == name.text() && at.get("value").int() == Some(*value));
         if !known {
             name.forbidden(
                 out,
@@ -318,7 +322,8 @@ fn priority_class(at: &At<'_>, out: &mut Errors) {
             );
         }
     } else if at.get("value").int().is_some_and(|value| value > USER_PRIORITY) {
-        at.get("value").forbidden(out, format!("maximum allowed value of a user defined priority is {USER_PRIORITY}"));
+        at.get("value")
+            .forbidden(out, format!("maximum allowed value of a user defined priority is {USER_PRIORITY}"));
     }
     at.get("preemptionPolicy").one_of_if_set(out, &["Never", "PreemptLowerPriority"]);
 }
@@ -356,19 +361,29 @@ pub(crate) const CORE_EVENT: Behavior = Behavior {
 
 const EVENT_FIELDS: &[(&str, fn(&Value) -> String)] = &[
     ("involvedObject.kind", |event| event_text(event, "involvedObject.kind", "regarding.kind")),
-    ("involvedObject.namespace", |event| event_text(event, "involvedObject.namespace", "regarding.namespace")),
+    ("involvedObject.namespace", |event| {
+        event_text(event, "involvedObject.namespace", "regarding.namespace")
+    }),
     ("involvedObject.name", |event| event_text(event, "involvedObject.name", "regarding.name")),
     ("involvedObject.uid", |event| event_text(event, "involvedObject.uid", "regarding.uid")),
-    ("involvedObject.apiVersion", |event| event_text(event, "involvedObject.apiVersion", "regarding.apiVersion")),
+    ("involvedObject.apiVersion", |event| {
+        event_text(event, "involvedObject.apiVersion", "regarding.apiVersion")
+    }),
     ("involvedObject.resourceVersion", |event| {
         event_text(event, "involvedObject.resourceVersion", "regarding.resourceVersion")
     }),
-    ("involvedObject.fieldPath", |event| event_text(event, "involvedObject.fieldPath", "regarding.fieldPath")),
+    ("involvedObject.fieldPath", |event| {
+        event_text(event, "involvedObject.fieldPath", "regarding.fieldPath")
+    }),
     ("reason", |event| fill::text(event, "reason").to_owned()),
     ("reportingComponent", |event| event_text(event, "reportingComponent", "reportingController")),
     ("source", |event| {
         let source = event_text(event, "source.component", "deprecatedSource.component");
-        if source.is_empty() { event_text(event, "reportingComponent", "reportingController") } else { source }
+        if source.is_empty() {
+            event_text(event, "reportingComponent", "reportingController")
+        } else {
+            source
+        }
     }),
     ("type", |event| fill::text(event, "type").to_owned()),
 ];
@@ -417,7 +432,9 @@ fn event(at: &At<'_>, out: &mut Errors) {
 pub(crate) const AUTOSCALER: Behavior = Behavior {
     default: |object| {
         fill::apply(object, &[("spec.minReplicas", Int(1))]);
-        if fill::list(object, "spec.metrics").is_empty() && fill::text(object, "apiVersion") == "autoscaling/v2" {
+        if fill::list(object, "spec.metrics").is_empty()
+            && fill::text(object, "apiVersion") == "autoscaling/v2"
+        {
             object["spec"]["metrics"] = json!([{"type": "Resource", "resource":
                 {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 80}}}]);
         }
@@ -505,7 +522,10 @@ fn signing_request(at: &At<'_>, out: &mut Errors) {
             Some((domain, path)) if domain.contains('.') && !path.is_empty() && !path.contains('/') => {
                 signer.each(out, format::subdomain(domain));
             }
-            _ => signer.invalid(out, "must be a fully qualified domain and path of the form 'example.com/signer-name'"),
+            _ => signer.invalid(
+                out,
+                "must be a fully qualified domain and path of the form 'example.com/signer-name'",
+            ),
         }
     }
     let seconds = spec.get("expirationSeconds");
@@ -599,10 +619,7 @@ pub(crate) const POLICY_BINDING: Behavior = Behavior {
 
 pub(crate) const FLOW_SCHEMA: Behavior = Behavior {
     default: |object| {
-        fill::apply(
-            object,
-            &[("spec.matchingPrecedence", Int(1000))],
-        );
+        fill::apply(object, &[("spec.matchingPrecedence", Int(1000))]);
     },
     generation: true,
     ..WITH_STATUS
@@ -627,11 +644,8 @@ pub(crate) const PRIORITY_LEVEL: Behavior = Behavior {
     ..WITH_STATUS
 };
 
-pub(crate) const LIMIT_RANGE: Behavior = Behavior {
-    default: default_limit_range,
-    create_on_update: true,
-    ..GENERIC
-};
+pub(crate) const LIMIT_RANGE: Behavior =
+    Behavior { default: default_limit_range, create_on_update: true, ..GENERIC };
 
 /// For containers, the default limit is the maximum, and the default request the default limit or the minimum.
 fn default_limit_range(object: &mut Value) {
@@ -639,7 +653,9 @@ fn default_limit_range(object: &mut Value) {
         if fill::text(item, "type") != "Container" {
             return;
         }
-        let get = |item: &Value, field: &str| item.get(field).and_then(Value::as_object).cloned().unwrap_or_default();
+        let get = |item: &Value, field: &str| {
+            item.get(field).and_then(Value::as_object).cloned().unwrap_or_default()
+        };
         let (most, least) = (get(item, "max"), get(item, "min"));
         for (name, amount) in most {
             fill::put(fill::child(item, "default"), &name, amount);

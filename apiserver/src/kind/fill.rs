@@ -85,16 +85,12 @@ pub(crate) fn flag(root: &Value, path: &str) -> bool {
 
 /// The elements at a dotted path, none where there is no list.
 pub(crate) fn list<'a>(root: &'a Value, path: &str) -> &'a [Value] {
-    find(root, path)
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
+    find(root, path).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
 /// The value at a dotted path, unless it is null.
 pub(crate) fn find<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
-    path.split('.')
-        .try_fold(root, |value, key| value.get(key))
-        .filter(|value| !value.is_null())
+    path.split('.').try_fold(root, |value, key| value.get(key)).filter(|value| !value.is_null())
 }
 
 fn each_parent(root: &mut Value, path: &str, act: &mut dyn FnMut(&mut Value, &str)) {

@@ -28,9 +28,6 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
     used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
 const ENV_NAME: &str = "a valid environment variable name must consist only of printable ASCII characters other than \
     '='";
-const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string \
-    of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is \
-    '[A-Za-z_][A-Za-z0-9_]*')";
 const CONFIG_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. \
     'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
 const PERCENT: &str = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or \
@@ -108,7 +105,9 @@ pub(crate) fn qualified_name(text: &str) -> Vec<String> {
     };
     match prefix {
         Some("") => out.push("prefix part must be non-empty".to_owned()),
-        Some(prefix) => out.extend(subdomain(prefix).into_iter().map(|message| format!("prefix part {message}"))),
+        Some(prefix) => {
+            out.extend(subdomain(prefix).into_iter().map(|message| format!("prefix part {message}")))
+        }
         None => {}
     }
     if name.is_empty() {
@@ -135,17 +134,10 @@ pub(crate) fn env_name(text: &str) -> Vec<String> {
     vec![ENV_NAME.to_owned()]
 }
 
-/// A C identifier.
-pub(crate) fn c_identifier(text: &str) -> Vec<String> {
-    let fits = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_')
-        && text.bytes().next().is_some_and(|c| !c.is_ascii_digit());
-    if fits { Vec::new() } else { vec![C_IDENTIFIER.to_owned()] }
-}
-
 /// A key of a ConfigMap or Secret.
 pub(crate) fn config_key(text: &str) -> Vec<String> {
-    let fits =
-        !text.is_empty() && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
+    let fits = !text.is_empty()
+        && text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.'));
     let mut out = rule(text, SUBDOMAIN, fits, CONFIG_KEY);
     match text {
         "." => out.push("must not be '.'".to_owned()),

@@ -15,10 +15,9 @@ pub(crate) const JOB: Behavior = Behavior {
     validate_create: |object| validated(object, job),
     validate_update: update_job,
     validate_status: |new, _| validated(new, job_status),
-    selectable_fields: &[(
-        "status.successful",
-        |job| fill::int(job, "status.succeeded").unwrap_or_default().to_string(),
-    )],
+    selectable_fields: &[("status.successful", |job| {
+        fill::int(job, "status.succeeded").unwrap_or_default().to_string()
+    })],
     generation: true,
     ..WITH_STATUS
 };
@@ -54,7 +53,8 @@ fn default_job(object: &mut Value) {
     fill::apply(object, SPEC);
     let limit = if per_index { i64::from(i32::MAX) } else { 6 };
     fill::apply(object, &[("spec.backoffLimit", Int(limit))]);
-    let policy = if fill::find(object, "spec.podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
+    let policy =
+        if fill::find(object, "spec.podFailurePolicy").is_some() { "Failed" } else { "TerminatingOrFailed" };
     fill::apply(object, &[("spec.podReplacementPolicy", Str(policy))]);
     let labels = fill::find(object, "spec.template.metadata.labels").cloned();
     if let Some(labels) = labels
@@ -182,7 +182,9 @@ fn update_job(new: &Value, old: &Value) -> Vec<FieldError> {
         if !same(&template_kept(new, old), &was["template"]) {
             now.get("template").invalid(out, super::check::IMMUTABLE);
         }
-        for field in ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"] {
+        for field in
+            ["completionMode", "podFailurePolicy", "backoffLimitPerIndex", "managedBy", "successPolicy"]
+        {
             now.get(field).immutable(out, was.get(field).unwrap_or(&Value::Null));
         }
     })
@@ -197,7 +199,8 @@ fn template_kept(new: &Value, old: &Value) -> Value {
             template["spec"][field] = old["spec"]["template"]["spec"].get(field).cloned().unwrap_or_default();
         }
         for field in ["annotations", "labels"] {
-            template["metadata"][field] = old["spec"]["template"]["metadata"].get(field).cloned().unwrap_or_default();
+            template["metadata"][field] =
+                old["spec"]["template"]["metadata"].get(field).cloned().unwrap_or_default();
         }
     }
     template
@@ -209,7 +212,10 @@ fn job_status(at: &At<'_>, out: &mut Errors) {
         status.get(field).not_negative(out);
     }
     let is = |kind: &str| {
-        status.get("conditions").items().any(|c| c.get("type").text() == kind && c.get("status").text() == "True")
+        status
+            .get("conditions")
+            .items()
+            .any(|c| c.get("type").text() == kind && c.get("status").text() == "True")
     };
     let finished = is("Complete") || is("Failed");
     if finished && !status.get("startTime").is_set() {
@@ -222,9 +228,10 @@ fn job_status(at: &At<'_>, out: &mut Errors) {
         status.get("conditions").out_bare(out, "cannot set Complete=True and Failed=true conditions");
     }
     if is("Complete") && !is("SuccessCriteriaMet") {
-        status
-            .get("conditions")
-            .out_bare(out, "cannot set Complete=True condition without the SuccessCriteriaMet=true condition");
+        status.get("conditions").out_bare(
+            out,
+            "cannot set Complete=True condition without the SuccessCriteriaMet=true condition",
+        );
     }
     if is("Failed") && !is("FailureTarget") {
         status
@@ -276,7 +283,7 @@ fn cron_job(at: &At<'_>, out: &mut Errors) {
     if template.get("manualSelector").flag() {
         template.get("manualSelector").not_supported(out, &["nil", "false"]);
     }
-    self::spec(&template, out);
+    spec(&template, out);
     for field in ["successfulJobsHistoryLimit", "failedJobsHistoryLimit"] {
         spec_at.get(field).not_negative(out);
     }
@@ -293,13 +300,17 @@ fn time_zone(at: &At<'_>, out: &mut Errors) {
     if name.is_empty() {
         at.invalid(out, "timeZone must be nil or non-empty string");
     } else if name.eq_ignore_ascii_case("local") {
-        at.invalid(out, "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones");
+        at.invalid(
+            out,
+            "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones",
+        );
     } else if name != "UTC" && jiff::tz::TimeZone::get(name).is_err() {
         at.invalid(out, format!("unknown time zone {name}"));
     }
 }
 
-const SHORTHANDS: [&str; 7] = ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
+const SHORTHANDS: [&str; 7] =
+    ["@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight", "@hourly"];
 
 /// The ranges of minute, hour, day of month, month and day of week.
 const FIELDS: [(u32, u32, &[&str]); 5] = [
@@ -335,7 +346,10 @@ fn parse_schedule(text: &str) -> Result<(), String> {
 
 fn parse_part(part: &str, low: u32, high: u32, names: &[&str]) -> Result<(), String> {
     let number = |text: &str| {
-        let named = names.iter().position(|name| text.eq_ignore_ascii_case(name)).and_then(|at| u32::try_from(at).ok());
+        let named = names
+            .iter()
+            .position(|name| text.eq_ignore_ascii_case(name))
+            .and_then(|at| u32::try_from(at).ok());
         named.map(|at| at + low).or_else(|| text.parse().ok()).ok_or_else(|| {
             format!("failed to parse int from {text}: strconv.Atoi: parsing {text:?}: invalid syntax")
         })

@@ -260,7 +260,9 @@ fn ingress_backend(at: &At<'_>, out: &mut Errors) {
             let (port_name, number) = (service.get("port.name"), service.get("port.number"));
             let numbered = number.int().unwrap_or_default() != 0;
             match (port_name.is_set(), numbered) {
-                (true, true) => at.out_of(out, &"".into(), "cannot set both port name & port number".to_owned()),
+                (true, true) => {
+                    at.out_of(out, &"".into(), "cannot set both port name & port number".to_owned())
+                }
                 (true, false) => port_name.each(out, format::port_name(port_name.text())),
                 (false, true) => number.port(out),
                 (false, false) => at.required(out, "port name or number is required"),

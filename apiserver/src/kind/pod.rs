@@ -101,7 +101,8 @@ const QOS_RESOURCES: [&str; 2] = ["cpu", "memory"];
 
 /// `Guaranteed`, `Burstable` or `BestEffort`, by the requests and limits of all containers.
 pub(crate) fn qos_class(pod: &Value) -> &'static str {
-    let whole = fill::find(pod, "spec.resources").filter(|resources| resources.as_object().is_some_and(|r| !r.is_empty()));
+    let whole = fill::find(pod, "spec.resources")
+        .filter(|resources| resources.as_object().is_some_and(|r| !r.is_empty()));
     let holders: Vec<&Value> = match whole {
         Some(resources) => vec![resources],
         None => ["spec.containers", "spec.initContainers"]
@@ -113,20 +114,26 @@ pub(crate) fn qos_class(pod: &Value) -> &'static str {
     let amount = |holder: &Value, list: &str, name: &str| {
         fill::find(holder, list)
             .and_then(|amounts| amounts.get(name))
-            .and_then(podspec::check::quantity)
+            .and_then(check::quantity)
             .filter(|quantity| !quantity.is_zero())
     };
     let any = holders.iter().any(|holder| {
-        QOS_RESOURCES.iter().any(|name| ["requests", "limits"].iter().any(|list| amount(holder, list, name).is_some()))
+        QOS_RESOURCES
+            .iter()
+            .any(|name| ["requests", "limits"].iter().any(|list| amount(holder, list, name).is_some()))
     });
     if !any {
         return "BestEffort";
     }
-    let limited = holders.iter().all(|holder| QOS_RESOURCES.iter().all(|name| amount(holder, "limits", name).is_some()));
+    let limited = holders
+        .iter()
+        .all(|holder| QOS_RESOURCES.iter().all(|name| amount(holder, "limits", name).is_some()));
     let total = |list: &str, name: &str| {
         holders.iter().filter_map(|holder| amount(holder, list, name)).fold(Quantity::ZERO, Quantity::plus)
     };
-    let equal = QOS_RESOURCES.iter().all(|name| total("requests", name).partial_cmp(&total("limits", name)) == Some(std::cmp::Ordering::Equal));
+    let equal = QOS_RESOURCES.iter().all(|name| {
+        total("requests", name).partial_cmp(&total("limits", name)) == Some(std::cmp::Ordering::Equal)
+    });
     if limited && equal { "Guaranteed" } else { "Burstable" }
 }
 
@@ -186,7 +193,9 @@ fn deadline(at: &At<'_>, was: Option<i64>, out: &mut Errors) {
         (Some(now), Some(was)) if now > was => {
             at.invalid(out, "must be less than or equal to previous value");
         }
-        (None, Some(_)) => at.out_of(out, &Value::Null, "must not update from a positive integer to nil value".to_owned()),
+        (None, Some(_)) => {
+            at.out_of(out, &Value::Null, "must not update from a positive integer to nil value".to_owned())
+        }
         _ => {}
     }
 }
@@ -211,7 +220,10 @@ fn gates(at: &At<'_>, was: &At<'_>, out: &mut Errors) {
         .filter(|name| !was.items().any(|gate| gate.get("name").text() == *name))
         .collect();
     if !added.is_empty() {
-        at.forbidden(out, format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(" ")));
+        at.forbidden(
+            out,
+            format!("only deletion is allowed, but found new scheduling gates '{}'", added.join(" ")),
+        );
     }
 }
 
@@ -219,7 +231,9 @@ fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
     validated(new, |at, out| {
         let status = at.get("status");
         let class = status.get("qosClass");
-        if class.text() != fill::text(old, "status.qosClass") && !fill::text(old, "status.qosClass").is_empty() {
+        if class.text() != fill::text(old, "status.qosClass")
+            && !fill::text(old, "status.qosClass").is_empty()
+        {
             class.invalid(out, super::check::IMMUTABLE);
         }
         let ips = status.get("podIPs");
@@ -229,8 +243,7 @@ fn validate_status(new: &Value, old: &Value) -> Vec<FieldError> {
                 ip.out_of(out, address.value, message);
             }
         }
-        let families: Vec<bool> =
-            ips.items().map(|ip| ip.get("ip").text().contains(':')).collect();
+        let families: Vec<bool> = ips.items().map(|ip| ip.get("ip").text().contains(':')).collect();
         if families.len() > 1 && (families.len() > 2 || families[0] == families[1]) {
             let shown: Value = ips.items().map(|ip| json!({"IP": ip.get("ip").text()})).collect();
             ips.out_of(out, &shown, "may specify no more than one IP for each IP family".to_owned());
@@ -258,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_running_pod_is_frozen() {
-        let mut old = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+        let mut old =
+            json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
         default(&mut old);
         let cases: [(fn(&mut Value), usize); 4] = [
             (|pod| pod["spec"]["containers"][0]["image"] = "j".into(), 0),

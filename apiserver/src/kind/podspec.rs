@@ -142,7 +142,10 @@ fn fill_container(container: &mut Value) {
             fill::apply(probe, PROBE);
             for key in ["timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
                 if probe[key] == 0 {
-                    probe[key] = PROBE.iter().find(|(name, _)| *name == key).map_or(Value::Null, |(_, fill)| (*fill).into());
+                    probe[key] = PROBE
+                        .iter()
+                        .find(|(name, _)| *name == key)
+                        .map_or(Value::Null, |(_, fill)| (*fill).into());
                 }
             }
             if let Some(Value::Object(grpc)) = probe.get_mut("grpc") {

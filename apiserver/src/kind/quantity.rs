@@ -20,18 +20,8 @@ enum Form {
 const NANO: i128 = 1_000_000_000;
 
 const BINARY: [(&str, u32); 6] = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
-const DECIMAL: [(&str, i32); 10] = [
-    ("E", 18),
-    ("P", 15),
-    ("T", 12),
-    ("G", 9),
-    ("M", 6),
-    ("k", 3),
-    ("", 0),
-    ("m", -3),
-    ("u", -6),
-    ("n", -9),
-];
+const DECIMAL: [(&str, i32); 10] =
+    [("E", 18), ("P", 15), ("T", 12), ("G", 9), ("M", 6), ("k", 3), ("", 0), ("m", -3), ("u", -6), ("n", -9)];
 
 impl PartialOrd for Quantity {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
@@ -116,11 +106,6 @@ impl Quantity {
 
     pub(crate) const fn is_zero(self) -> bool {
         self.nano == 0
-    }
-
-    /// Whether the amount has no fraction.
-    pub(crate) const fn is_whole(self) -> bool {
-        self.nano % NANO == 0
     }
 
     /// Rounded up to a whole number of thousandths.

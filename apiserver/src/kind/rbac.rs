@@ -44,7 +44,8 @@ pub(crate) const BINDING: Behavior = Behavior {
             let reference = at.get("roleRef");
             if !same(reference.value, &old["roleRef"]) {
                 let field = |name: &str| reference.get(name).text();
-                let shown = json!({"APIGroup": field("apiGroup"), "Kind": field("kind"), "Name": field("name")});
+                let shown =
+                    json!({"APIGroup": field("apiGroup"), "Kind": field("kind"), "Name": field("name")});
                 reference.out_of(out, &shown, "cannot change roleRef".to_owned());
             }
         })
@@ -77,7 +78,8 @@ fn cluster_role(at: &At<'_>, out: &mut Errors) {
 fn rules(at: &At<'_>, namespaced: bool, out: &mut Errors) {
     for rule in at.get("rules").items() {
         let (verbs, urls) = (rule.get("verbs"), rule.get("nonResourceURLs"));
-        let (groups, resources, names) = (rule.get("apiGroups"), rule.get("resources"), rule.get("resourceNames"));
+        let (groups, resources, names) =
+            (rule.get("apiGroups"), rule.get("resources"), rule.get("resourceNames"));
         if verbs.len() == 0 {
             verbs.required(out, "verbs must contain at least one value");
         }
@@ -105,8 +107,11 @@ fn binding(at: &At<'_>, out: &mut Errors) {
     if group.text() != GROUP {
         group.not_supported(out, &[GROUP]);
     }
-    let kinds: &[&str] =
-        if at.get("kind").text() == "ClusterRoleBinding" { &["ClusterRole"] } else { &["Role", "ClusterRole"] };
+    let kinds: &[&str] = if at.get("kind").text() == "ClusterRoleBinding" {
+        &["ClusterRole"]
+    } else {
+        &["Role", "ClusterRole"]
+    };
     reference.get("kind").one_of(out, kinds);
     let name = reference.get("name");
     if name.must(out) {
@@ -133,10 +138,8 @@ fn subject(at: &At<'_>, cluster: bool, out: &mut Errors) {
         }
         "User" | "Group" if group.text() != GROUP => group.not_supported(out, &[GROUP]),
         "User" | "Group" => {}
-        _ => out.push(FieldError::not_supported(
-            &kind.path,
-            kind.text(),
-            &["ServiceAccount", "User", "Group"],
-        )),
+        _ => {
+            out.push(FieldError::not_supported(&kind.path, kind.text(), &["ServiceAccount", "User", "Group"]))
+        }
     }
 }

@@ -49,12 +49,17 @@ fn default(service: &mut Value) {
     fill::apply(service, SPEC);
     let kind = kind(service).to_owned();
     if fill::text(service, "spec.sessionAffinity") == "ClientIP" {
-        fill::apply(service, &[("spec.sessionAffinityConfig+.clientIP+.timeoutSeconds", Int(AFFINITY_SECONDS))]);
+        fill::apply(
+            service,
+            &[("spec.sessionAffinityConfig+.clientIP+.timeoutSeconds", Int(AFFINITY_SECONDS))],
+        );
     } else if let Some(spec) = service["spec"].as_object_mut() {
         spec.remove("sessionAffinityConfig");
     }
     fill::each(service, "spec.ports[]", &mut |port| {
-        if port.get("targetPort").is_none_or(|target| target == 0 || target == "") || port["targetPort"].is_null() {
+        if port.get("targetPort").is_none_or(|target| target == 0 || target == "")
+            || port["targetPort"].is_null()
+        {
             port["targetPort"] = port.get("port").cloned().unwrap_or_else(|| 0.into());
         }
     });
@@ -81,7 +86,8 @@ pub(crate) fn kind(service: &Value) -> &str {
 
 /// Whether a service has a cluster address that is not `None`, or should get one.
 pub(crate) fn wants_address(service: &Value) -> bool {
-    matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer") && fill::text(service, "spec.clusterIP") != "None"
+    matches!(kind(service), "ClusterIP" | "NodePort" | "LoadBalancer")
+        && fill::text(service, "spec.clusterIP") != "None"
 }
 
 /// Whether traffic from outside of the cluster can reach it.
@@ -130,11 +136,17 @@ fn patch_allocated(new: &mut Value, old: &Value) {
     let (was, now) = (kind(old).to_owned(), kind(new).to_owned());
     let wanted = |kind: &str| matches!(kind, "ClusterIP" | "NodePort" | "LoadBalancer");
     if wanted(&was) && wanted(&now) {
-        let unset = fill::text(new, "spec.clusterIP").is_empty() && fill::list(new, "spec.clusterIPs").is_empty();
-        if unset || fill::text(new, "spec.clusterIP").is_empty() && same(&new["spec"]["clusterIPs"], &old["spec"]["clusterIPs"]) {
+        let unset =
+            fill::text(new, "spec.clusterIP").is_empty() && fill::list(new, "spec.clusterIPs").is_empty();
+        if unset
+            || fill::text(new, "spec.clusterIP").is_empty()
+                && same(&new["spec"]["clusterIPs"], &old["spec"]["clusterIPs"])
+        {
             copy(new, old, "clusterIP");
             copy(new, old, "clusterIPs");
-        } else if fill::list(new, "spec.clusterIPs").is_empty() && new["spec"]["clusterIP"] == old["spec"]["clusterIP"] {
+        } else if fill::list(new, "spec.clusterIPs").is_empty()
+            && new["spec"]["clusterIP"] == old["spec"]["clusterIP"]
+        {
             copy(new, old, "clusterIPs");
         }
         for field in ["ipFamilies", "ipFamilyPolicy"] {
@@ -198,10 +210,17 @@ fn release(new: &mut Value, old: &Value) {
 
 /// Ports that stay the same keep their node ports.
 fn keep_node_ports(new: &mut Value, old: &Value) {
-    let taken: HashSet<i64> = fill::list(new, "spec.ports").iter().filter_map(|p| fill::int(p, "nodePort")).collect();
+    let taken: HashSet<i64> =
+        fill::list(new, "spec.ports").iter().filter_map(|p| fill::int(p, "nodePort")).collect();
     let previous: Vec<(String, i64, i64)> = fill::list(old, "spec.ports")
         .iter()
-        .filter_map(|port| Some((fill::text(port, "protocol").to_owned(), fill::int(port, "port")?, fill::int(port, "nodePort")?)))
+        .filter_map(|port| {
+            Some((
+                fill::text(port, "protocol").to_owned(),
+                fill::int(port, "port")?,
+                fill::int(port, "nodePort")?,
+            ))
+        })
         .collect();
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if fill::int(port, "nodePort").unwrap_or_default() != 0 {
@@ -209,7 +228,9 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
         }
         let kept = previous
             .iter()
-            .find(|(protocol, number, _)| protocol == fill::text(port, "protocol") && Some(*number) == fill::int(port, "port"))
+            .find(|(protocol, number, _)| {
+                protocol == fill::text(port, "protocol") && Some(*number) == fill::int(port, "port")
+            })
             .filter(|(_, _, node)| *node != 0 && !taken.contains(node));
         if let Some((_, _, node)) = kept {
             port["nodePort"] = (*node).into();
@@ -219,7 +240,8 @@ fn keep_node_ports(new: &mut Value, old: &Value) {
 
 /// Node ports that were allocated go with the type; such as the client asks for stay, to be refused.
 fn drop_node_ports(new: &mut Value, old: &Value) {
-    let previous: HashSet<i64> = fill::list(old, "spec.ports").iter().filter_map(|p| fill::int(p, "nodePort")).collect();
+    let previous: HashSet<i64> =
+        fill::list(old, "spec.ports").iter().filter_map(|p| fill::int(p, "nodePort")).collect();
     for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
         if fill::int(port, "nodePort").is_some_and(|node| previous.contains(&node))
             && let Some(port) = port.as_object_mut()
@@ -241,7 +263,10 @@ fn check(at: &At<'_>, out: &mut Errors) {
     match kind {
         "LoadBalancer" | "NodePort" if headless => {
             let ips = spec.get("clusterIPs");
-            let first = ips.items().next().unwrap_or_else(|| At { value: spec.get("clusterIP").value, path: ips.path.index(0) });
+            let first = ips
+                .items()
+                .next()
+                .unwrap_or_else(|| At { value: spec.get("clusterIP").value, path: ips.path.index(0) });
             first.invalid(out, format!("may not be set to 'None' for {kind} services"));
         }
         "ExternalName" => external_name(&spec, out),
@@ -405,7 +430,10 @@ fn traffic(service: &Value, spec: &At<'_>, out: &mut Errors) {
     }
     let health = spec.get("healthCheckNodePort");
     if !needs_health_port(service) && health.int().unwrap_or_default() != 0 {
-        health.invalid(out, "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'");
+        health.invalid(
+            out,
+            "may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'",
+        );
     }
 }
 
@@ -456,7 +484,8 @@ fn addresses(spec: &At<'_>, out: &mut Errors) {
         };
         if wrong {
             let article = family.text();
-            address.invalid(out, format!("expected an {article} value as indicated by `ipFamilies[{index}]`"));
+            address
+                .invalid(out, format!("expected an {article} value as indicated by `ipFamilies[{index}]`"));
         }
     }
 }
@@ -478,7 +507,10 @@ fn update(new: &Value, old: &Value) -> Vec<FieldError> {
             }
         }
         let class = spec.get("loadBalancerClass");
-        if kind(old) == "LoadBalancer" && kind(new) == "LoadBalancer" && class.value != old["spec"].get("loadBalancerClass").unwrap_or(&Value::Null) {
+        if kind(old) == "LoadBalancer"
+            && kind(new) == "LoadBalancer"
+            && class.value != old["spec"].get("loadBalancerClass").unwrap_or(&Value::Null)
+        {
             class.invalid(out, "may not change once set");
         }
         let health = spec.get("healthCheckNodePort");

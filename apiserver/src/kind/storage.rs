@@ -34,9 +34,9 @@ pub(crate) const VOLUME: Behavior = Behavior {
             if mode.value != &old["spec"]["volumeMode"] {
                 out.push(FieldError::invalid("volumeMode", mode.value.clone(), super::check::IMMUTABLE));
             }
-            let moved = SOURCES
-                .iter()
-                .any(|source| !same(at.get("spec").get(source).value, old["spec"].get(*source).unwrap_or(&Value::Null)));
+            let moved = SOURCES.iter().any(|source| {
+                !same(at.get("spec").get(source).value, old["spec"].get(*source).unwrap_or(&Value::Null))
+            });
             if moved {
                 out.push(FieldError::forbidden(
                     "spec.persistentvolumesource",
@@ -205,7 +205,8 @@ fn update_claim(new: &Value, old: &Value) -> Vec<FieldError> {
         let bound = fill::text(old, "status.phase") == "Bound";
         if bound {
             spec["resources"]["requests"] = was["resources"]["requests"].clone();
-            spec["volumeAttributesClassName"] = was.get("volumeAttributesClassName").cloned().unwrap_or_default();
+            spec["volumeAttributesClassName"] =
+                was.get("volumeAttributesClassName").cloned().unwrap_or_default();
         }
         if !same(&spec, was) {
             at.get("spec").forbidden(
@@ -219,7 +220,8 @@ fn update_claim(new: &Value, old: &Value) -> Vec<FieldError> {
                 (amount(new, "spec.resources.requests.storage"), amount(old, "status.capacity.storage"))
             && now < have
         {
-            at.get("spec.resources.requests.storage").forbidden(out, "field can not be less than status.capacity");
+            at.get("spec.resources.requests.storage")
+                .forbidden(out, "field can not be less than status.capacity");
         }
     })
 }

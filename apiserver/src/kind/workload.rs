@@ -361,13 +361,17 @@ fn daemon_set(at: &At<'_>, out: &mut Errors) {
             share(&surge, out);
             match (is_zero(&unavailable), is_zero(&surge)) {
                 (true, true) => unavailable.invalid(out, "cannot be 0 when maxSurge is 0"),
-                (false, false) if surge.is_set() => surge.invalid(out, "may not be set when maxUnavailable is non-zero"),
+                (false, false) if surge.is_set() => {
+                    surge.invalid(out, "may not be set when maxUnavailable is non-zero")
+                }
                 _ => {}
             }
             not_over_hundred(&unavailable, out);
             not_over_hundred(&surge, out);
         }
-        _ => out.push(FieldError::not_supported(&update.path, shown(&update), &["RollingUpdate", "OnDelete"])),
+        _ => {
+            out.push(FieldError::not_supported(&update.path, shown(&update), &["RollingUpdate", "OnDelete"]))
+        }
     }
     counts(&spec, &["revisionHistoryLimit"], out);
 }
@@ -388,7 +392,11 @@ fn stateful_set(at: &At<'_>, out: &mut Errors) {
         }
         "OnDelete" => {}
         "RollingUpdate" => counts(&update, &["rollingUpdate.partition"], out),
-        _ => out.push(FieldError::invalid(&update.path, shown(&update), "must be 'RollingUpdate' or 'OnDelete'")),
+        _ => out.push(FieldError::invalid(
+            &update.path,
+            shown(&update),
+            "must be 'RollingUpdate' or 'OnDelete'",
+        )),
     }
     for moment in ["whenDeleted", "whenScaled"] {
         let policy = spec.get("persistentVolumeClaimRetentionPolicy").get(moment);

@@ -75,7 +75,7 @@ impl Act<'_> {
         };
         let result = act.create_prepared(object).await;
         if let Some(finish) = finish {
-            finish(result.is_ok());
+            finish(act.server, result.is_ok()).await;
         }
         result
     }

@@ -84,7 +84,7 @@ impl Act<'_> {
         };
         let result = self.swap_prepared(part, current, new).await;
         if let Some(finish) = finish {
-            finish(matches!(result, Ok(Some(_))));
+            finish(self.server, matches!(result, Ok(Some(_)))).await;
         }
         result
     }

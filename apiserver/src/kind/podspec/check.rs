@@ -6,7 +6,7 @@ use super::{container, volume};
 use crate::kind::check::{At, Errors, annotations, label_key, labels, selector};
 use crate::kind::format;
 
-pub(crate) use super::container::{quantity, resources};
+pub(crate) use super::container::quantity;
 
 /// The template of a workload; `spec.template` and the like.
 pub(crate) fn template(at: &At<'_>, out: &mut Errors) {
@@ -139,7 +139,8 @@ fn security(at: &At<'_>, out: &mut Errors) {
         }
     }
     if at.get("shareProcessNamespace").flag() && at.get("hostPID").flag() {
-        at.get("shareProcessNamespace").invalid(out, "ShareProcessNamespace and HostPID cannot both be enabled");
+        at.get("shareProcessNamespace")
+            .invalid(out, "ShareProcessNamespace and HostPID cannot both be enabled");
     }
     context.get("fsGroupChangePolicy").one_of_if_set(out, &["Always", "OnRootMismatch"]);
     seccomp(&context.get("seccompProfile"), out);
@@ -195,7 +196,10 @@ pub(crate) fn toleration(at: &At<'_>, out: &mut Errors) {
         label_key(&key, out);
     }
     if !key.is_set() && operator.text() != "Exists" {
-        operator.invalid(out, "operator must be Exists when `key` is empty, which means \"match all values and all keys\"");
+        operator.invalid(
+            out,
+            "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+        );
     }
     if at.get("tolerationSeconds").is_set() && at.get("effect").text() != "NoExecute" {
         at.get("effect").invalid(out, "effect must be 'NoExecute' when `tolerationSeconds` is set");
@@ -325,7 +329,10 @@ fn node_term(at: &At<'_>, out: &mut Errors) {
         if !matches!(operator.text(), "In" | "NotIn") {
             operator.invalid(out, "not a valid selector operator");
         } else if values.len() != 1 {
-            values.required(out, "must be only one value when `operator` is 'In' or 'NotIn' for node field selector");
+            values.required(
+                out,
+                "must be only one value when `operator` is 'In' or 'NotIn' for node field selector",
+            );
         }
         let key = requirement.get("key");
         if key.text() != "metadata.name" {

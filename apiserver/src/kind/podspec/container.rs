@@ -22,9 +22,7 @@ pub(crate) fn all(spec: &At<'_>, volumes: &Volumes<'_>, out: &mut Errors) {
     for container in containers.items() {
         one(&container, volumes, &mut names, out);
         if container.get("restartPolicy").is_set() {
-            container
-                .get("restartPolicy")
-                .one_of(out, &["Always", "Never", "OnFailure"]);
+            container.get("restartPolicy").one_of(out, &["Always", "Never", "OnFailure"]);
         }
     }
     host_port_conflicts(&containers, out);
@@ -91,7 +89,9 @@ fn common(at: &At<'_>, volumes: &Volumes<'_>, out: &mut Errors) {
         }
     }
     seccomp(&context.get("seccompProfile"), out);
-    if context.get("privileged").flag() && context.get("allowPrivilegeEscalation").value == &Value::Bool(false) {
+    if context.get("privileged").flag()
+        && context.get("allowPrivilegeEscalation").value == &Value::Bool(false)
+    {
         context.invalid(out, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true");
     }
 }
@@ -115,15 +115,8 @@ fn init(at: &At<'_>, out: &mut Errors) {
 }
 
 /// What an ephemeral container may not have.
-const NOT_EPHEMERAL: [&str; 7] = [
-    "ports",
-    "livenessProbe",
-    "readinessProbe",
-    "startupProbe",
-    "lifecycle",
-    "resources",
-    "resizePolicy",
-];
+const NOT_EPHEMERAL: [&str; 7] =
+    ["ports", "livenessProbe", "readinessProbe", "startupProbe", "lifecycle", "resources", "resizePolicy"];
 
 fn ephemeral<'a>(
     at: &At<'a>,
@@ -202,7 +195,8 @@ fn env(at: &At<'_>, out: &mut Errors) {
         return;
     }
     let kinds = ["fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"];
-    let found: Vec<_> = kinds.iter().map(|kind| from.get(kind)).filter(|source| !source.value.is_null()).collect();
+    let found: Vec<_> =
+        kinds.iter().map(|kind| from.get(kind)).filter(|source| !source.value.is_null()).collect();
     match found.len() {
         0 => from.out_of(
             out,
@@ -254,7 +248,8 @@ fn field_ref(at: &At<'_>, out: &mut Errors) {
     if !at.get("apiVersion").must(out) || !path.must(out) {
         return;
     }
-    let subscript = ["metadata.annotations['", "metadata.labels['"].iter().any(|start| path.text().starts_with(start));
+    let subscript =
+        ["metadata.annotations['", "metadata.labels['"].iter().any(|start| path.text().starts_with(start));
     if !subscript && !FIELD_REFS.contains(&path.text()) {
         path.not_supported(out, &FIELD_REFS);
     }
@@ -265,8 +260,11 @@ fn env_from(at: &At<'_>, out: &mut Errors) {
     if prefix.is_set() {
         prefix.each(out, format::env_name(prefix.text()));
     }
-    let found: Vec<_> =
-        ["configMapRef", "secretRef"].iter().map(|kind| at.get(kind)).filter(|s| !s.value.is_null()).collect();
+    let found: Vec<_> = ["configMapRef", "secretRef"]
+        .iter()
+        .map(|kind| at.get(kind))
+        .filter(|s| !s.value.is_null())
+        .collect();
     for source in &found {
         source.get("name").must(out);
     }
@@ -302,9 +300,7 @@ fn mounts(at: &At<'_>, volumes: &Volumes<'_>, out: &mut Errors) {
             }
             super::volume::local_path(&expr, out);
         }
-        mount
-            .get("mountPropagation")
-            .one_of_if_set(out, &["Bidirectional", "HostToContainer", "None"]);
+        mount.get("mountPropagation").one_of_if_set(out, &["Bidirectional", "HostToContainer", "None"]);
     }
 }
 
@@ -338,7 +334,11 @@ pub(crate) fn resources(at: &At<'_>, out: &mut Errors) {
                 continue;
             };
             if quantity.is_negative() {
-                amount.out_of(out, &quantity.canonical().into(), "must be greater than or equal to 0".to_owned());
+                amount.out_of(
+                    out,
+                    &quantity.canonical().into(),
+                    "must be greater than or equal to 0".to_owned(),
+                );
             }
         }
     }
@@ -350,13 +350,18 @@ pub(crate) fn resources(at: &At<'_>, out: &mut Errors) {
                 request.canonical(),
                 format!("must be less than or equal to {name} limit of {}", limit.canonical()),
             )),
-            (Some(request), Some(limit)) if request != limit && !overcommits(name) => out.push(FieldError::invalid(
-                &at.get("requests").path,
-                request.canonical(),
-                format!("must be equal to {name} limit of {}", limit.canonical()),
-            )),
+            (Some(request), Some(limit)) if request != limit && !overcommits(name) => {
+                out.push(FieldError::invalid(
+                    &at.get("requests").path,
+                    request.canonical(),
+                    format!("must be equal to {name} limit of {}", limit.canonical()),
+                ))
+            }
             (Some(_), None) if !overcommits(name) => {
-                out.push(FieldError::required(&at.get("limits").path, "Limit must be set for non overcommitable resources"));
+                out.push(FieldError::required(
+                    &at.get("limits").path,
+                    "Limit must be set for non overcommitable resources",
+                ));
             }
             _ => {}
         }
@@ -391,7 +396,9 @@ fn probe(at: &At<'_>, out: &mut Errors) {
         return;
     }
     handler(at, &["exec", "httpGet", "tcpSocket", "grpc"], out);
-    for field in ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"] {
+    for field in
+        ["initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold", "failureThreshold"]
+    {
         at.get(field).not_negative(out);
     }
     let grace = at.get("terminationGracePeriodSeconds");
@@ -436,7 +443,8 @@ fn http_get(at: &At<'_>, out: &mut Errors) {
     at.get("scheme").one_of(out, &["HTTP", "HTTPS"]);
     for header in at.get("httpHeaders").items() {
         let name = header.get("name");
-        let fits = !name.text().is_empty() && name.text().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+        let fits =
+            !name.text().is_empty() && name.text().bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
         if !fits {
             name.invalid(
                 out,

@@ -93,16 +93,8 @@ fn require(at: &At<'_>, fields: &[&str], out: &mut Errors) {
     }
 }
 
-const HOST_PATH_TYPES: [&str; 8] = [
-    "",
-    "DirectoryOrCreate",
-    "Directory",
-    "FileOrCreate",
-    "File",
-    "Socket",
-    "CharDevice",
-    "BlockDevice",
-];
+const HOST_PATH_TYPES: [&str; 8] =
+    ["", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"];
 
 /// A path on the node.
 pub(crate) fn host_path(at: &At<'_>, out: &mut Errors) {
@@ -167,7 +159,9 @@ fn downward_file(at: &At<'_>, out: &mut Errors) {
     }
     let (field, resource) = (at.get("fieldRef"), at.get("resourceFieldRef"));
     match (field.value.is_null(), resource.value.is_null()) {
-        (false, false) => at.invalid(out, "fieldRef and resourceFieldRef can not be specified simultaneously"),
+        (false, false) => {
+            at.invalid(out, "fieldRef and resourceFieldRef can not be specified simultaneously")
+        }
         (true, true) => at.required(out, "one of fieldRef and resourceFieldRef is required"),
         _ => {}
     }
@@ -180,7 +174,14 @@ const TOKEN_LIFE: i64 = 10 * 60;
 fn projected(at: &At<'_>, out: &mut Errors) {
     mode(&at.get("defaultMode"), out);
     for source in at.get("sources").items() {
-        let kinds = ["secret", "configMap", "downwardAPI", "serviceAccountToken", "clusterTrustBundle", "podCertificate"];
+        let kinds = [
+            "secret",
+            "configMap",
+            "downwardAPI",
+            "serviceAccountToken",
+            "clusterTrustBundle",
+            "podCertificate",
+        ];
         let found: Vec<_> = kinds.iter().map(|k| source.get(k)).filter(|s| !s.value.is_null()).collect();
         for extra in found.iter().skip(1) {
             extra.forbidden(out, "may not specify more than 1 volume type per source");
