@@ -112,19 +112,18 @@ async fn crashes_and_completions() {
     bench.make(pod("crash", "Always", "echo run; echo why >/dev/termination-log; exit 3")).await;
     bench.make(pod("done", "OnFailure", "exit 0")).await;
     bench.make(pod("failed", "Never", "echo no; exit 4")).await;
-    bench
-        .make(
-            pod("missing", "Always", "")
-                .pointer("/spec")
-                .map(|_| {
-                    let mut pod = pod("missing", "Always", "exit 0");
-                    pod["spec"]["containers"][0]["image"] = json!("isopod.local/none:1");
-                    pod["spec"]["containers"][0]["imagePullPolicy"] = json!("Never");
-                    pod
-                })
-                .unwrap(),
-        )
-        .await;
+    let imaged = |name: &str, image: &str, policy: &str| {
+        let mut pod = pod(name, "Always", "exit 0");
+        pod["spec"]["containers"][0]["image"] = json!(image);
+        pod["spec"]["containers"][0]["imagePullPolicy"] = json!(policy);
+        pod
+    };
+    bench.make(imaged("missing", "isopod.local/none:1", "Never")).await;
+    // Nobody listens there.
+    bench.make(imaged("unpulled", "127.0.0.1:1/none:1", "IfNotPresent")).await;
+    let mut timed = pod("timed", "Always", "sleep 1000");
+    timed["spec"]["activeDeadlineSeconds"] = json!(2);
+    bench.make(timed).await;
     let phase = |pod: &Pod| pod.status.clone().unwrap_or_default().phase.unwrap_or_default();
     let container = |pod: &Pod| {
         let status = pod.status.clone().unwrap_or_default();
@@ -150,10 +149,15 @@ async fn crashes_and_completions() {
     assert_eq!((last.exit_code, last.message.as_deref()), (3, Some("why\n")));
     assert_eq!(bench.log("default/crash/c?previous=true").await, "run\n");
     bench.until(&pods, "missing", |pod| pod.is_some_and(|pod| reason(pod) == "ErrImageNeverPull")).await;
-    for name in ["crash", "done", "failed", "missing", "talks"] {
+    let backs_off = |pod: Option<&Pod>| pod.is_some_and(|pod| reason(pod) == "ImagePullBackOff");
+    bench.until(&pods, "unpulled", backs_off).await;
+    let timed =
+        bench.until(&pods, "timed", |pod| pod.is_some_and(|pod| phase(pod) == "Failed")).await.unwrap();
+    assert_eq!(timed.status.unwrap().reason.as_deref(), Some("DeadlineExceeded"));
+    for name in ["crash", "done", "failed", "missing", "talks", "unpulled", "timed"] {
         pods.delete(name, &DeleteParams::default()).await.unwrap();
     }
-    for name in ["crash", "done", "failed", "missing", "talks"] {
+    for name in ["crash", "done", "failed", "missing", "talks", "unpulled", "timed"] {
         bench.until(&pods, name, |pod| pod.is_none()).await;
     }
     bench.until_empty().await;
