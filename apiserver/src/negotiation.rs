@@ -38,8 +38,11 @@ pub struct Format {
 }
 
 /// The media types of answers, the preferred one first.
-const TYPES: &[(&str, Encoding)] =
-    &[("application/json", Encoding::Json), ("application/yaml", Encoding::Yaml)];
+const TYPES: &[(&str, Encoding)] = &[
+    ("application/json", Encoding::Json),
+    ("application/yaml", Encoding::Yaml),
+    ("application/vnd.kubernetes.protobuf", Encoding::Protobuf),
+];
 
 /// What `Accept` may say.
 const ACCEPTED: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
@@ -91,18 +94,20 @@ fn ranges(header: &str) -> Vec<Range<'_>> {
     ranges
 }
 
-fn covers(range: &str, media_type: &str) -> bool {
-    range == "*/*"
-        || range == media_type
-        || range
-            .strip_suffix("/*")
-            .is_some_and(|kind| media_type.strip_prefix(kind).is_some_and(|rest| rest.starts_with('/')))
+/// The encoding of a media range; of the patterns upstream takes only the one for everything.
+fn encoding(range: &Range<'_>) -> Option<Encoding> {
+    if range.kind == "*/*" {
+        return Some(Encoding::Json);
+    }
+    TYPES.iter().find(|(kind, _)| *kind == range.kind).map(|(_, encoding)| *encoding)
 }
 
 /// The view a media range asks for; `None` where it is none that is known here.
 fn view(range: &Range<'_>) -> Option<View> {
     let param = |name: &str| range.params.iter().find(|(key, _)| *key == name).map(|(_, value)| *value);
-    let Some(wanted) = param("as") else { return Some(View::Object) };
+    let Some(wanted) = param("as") else {
+        return (param("g").is_none() && param("v").is_none()).then_some(View::Object);
+    };
     let version = match (param("g"), param("v")) {
         (Some("meta.k8s.io"), Some("v1")) => "v1",
         (Some("meta.k8s.io"), Some("v1beta1")) => "v1beta1",
@@ -124,19 +129,31 @@ pub fn accept(headers: &HeaderMap, pretty: bool, views: bool) -> Result<Format, 
     if header.trim().is_empty() {
         return Ok(Format { encoding: Encoding::Json, view: View::Object, pretty });
     }
-    for range in ranges(header) {
-        let Some((_, encoding)) = TYPES.iter().find(|(kind, _)| covers(range.kind, kind)) else { continue };
-        let Some(view) = view(&range).filter(|view| views || *view == View::Object) else { continue };
-        return Ok(Format { encoding: *encoding, view, pretty });
+    let ranges = ranges(header);
+    for range in &ranges {
+        let Some(encoding) = encoding(range) else { continue };
+        let Some(view) = view(range).filter(|view| views || *view == View::Object) else { continue };
+        return Ok(Format { encoding, view, pretty });
     }
-    Err(Fault::not_acceptable(ACCEPTED))
+    if ranges.iter().any(|range| encoding(range).is_some()) {
+        return Err(Fault::not_acceptable(ACCEPTED));
+    }
+    let message = format!("406: Not Acceptable\n\nAvailable representations: {}", ACCEPTED.join(", "));
+    let mut fault = Fault::new(406, "NotAcceptable", message);
+    fault.details = Some(Box::default());
+    Err(fault)
 }
 
 /// The media type of a request's body, without parameters, in lower case; JSON where it does not say.
 pub fn content_type(headers: &HeaderMap) -> String {
     let text =
         headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let mut parts = text.split(';').map(str::trim);
+    let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
+    if parts.any(|part| !part.is_empty() && !part.contains('=')) {
+        // A parameter without a value makes the whole header unreadable.
+        return text.to_owned();
+    }
     if kind.is_empty() { "application/json".to_owned() } else { kind }
 }
 
@@ -162,6 +179,12 @@ mod tests {
                 Some((Json, View::Metadata("v1"))),
             ),
             ("text/html", None),
+            ("application/*", None),
+            ("application/json;v=v1", None),
+            (
+                "application/vnd.kubernetes.protobuf,application/json",
+                Some((Encoding::Protobuf, View::Object)),
+            ),
         ];
         for (header, expected) in cases {
             let mut headers = HeaderMap::new();

@@ -389,7 +389,11 @@ pub fn document(format: Format, code: u16, json: Bytes) -> Result<Response, Faul
             line.freeze()
         }
         Encoding::Protobuf => protobuf(&json)?,
-        Encoding::Yaml => serde_saphyr::to_string(&value()?).map_err(Fault::internal)?.into(),
+        Encoding::Yaml => {
+            let mut value = value()?;
+            value.sort_all_objects();
+            serde_saphyr::to_string(&value).map_err(Fault::internal)?.into()
+        }
     };
     Ok(body::response(code, format.encoding.media_type(), bytes))
 }

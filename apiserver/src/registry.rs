@@ -114,6 +114,18 @@ impl<'a> Act<'a> {
         Ok(Stored { revision: item.mod_revision, object })
     }
 
+    /// Drops owners that are named more than once, with a warning.
+    fn owned_once(&self, object: &mut Value) {
+        let repeated = meta::drop_repeated_owners(object);
+        if !repeated.is_empty() {
+            self.warnings.add(format!(
+                ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and \
+                 may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+                repeated.join(", ")
+            ));
+        }
+    }
+
     /// Kind and version of the stored form, put in.
     fn typed(&self, object: &mut Value) {
         let row = self.resource.kind;

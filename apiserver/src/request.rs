@@ -110,6 +110,23 @@ impl RequestInfo {
         self.query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str()).collect()
     }
 
+    /// A query parameter that is a number.
+    ///
+    /// # Errors
+    /// 400 where it is none.
+    pub fn number(&self, name: &str) -> Result<Option<i64>, Fault> {
+        let Some(text) = self.param(name).filter(|text| !text.is_empty()) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: std::num::ParseIntError| {
+            let why = match error.kind() {
+                std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => {
+                    "value out of range"
+                }
+                _ => "invalid syntax",
+            };
+            Fault::bad_request(format!("strconv.ParseInt: parsing {}: {why}", crate::field::quoted(text)))
+        })
+    }
+
     /// Whether a query parameter says yes, as Kubernetes reads booleans in queries.
     pub fn flag(&self, name: &str) -> bool {
         self.param(name).is_some_and(|value| !matches!(value.to_ascii_lowercase().as_str(), "false" | "0"))
@@ -215,12 +232,20 @@ fn decoded(text: &str) -> String {
 
 fn query(text: &str) -> Vec<(String, String)> {
     text.split('&')
-        .filter(|pair| !pair.is_empty())
+        .filter(|pair| !pair.is_empty() && is_well_escaped(pair))
         .map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (percent(key, true), percent(value, true))
         })
         .collect()
+}
+
+/// Whether every percent sign begins an escape; Go leaves out parameters where one does not.
+fn is_well_escaped(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let hex = |at: usize| rest.as_bytes().get(at).is_some_and(u8::is_ascii_hexdigit);
+        hex(0) && hex(1)
+    })
 }
 
 fn percent(text: &str, plus_is_space: bool) -> String {

@@ -114,7 +114,7 @@ pub(super) async fn patch(
         convert(&mut object, resource.kind, kind);
         let mut new = patch.apply(kind, &object)?;
         write::same_namespace(&mut new, &scope.act)?;
-        write::same_name(&mut new, &scope.act)?;
+        write::same_name(&new, &scope.act)?;
         let mut new = scope.stored_form(new);
         (resource.behavior.default)(&mut new);
         Ok(new)

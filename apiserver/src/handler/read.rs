@@ -53,6 +53,11 @@ pub(super) async fn get(
 ) -> Result<Response, Fault> {
     let scope = Scope::new(server, kind, resource, call, &Value::Null)?;
     let act = &scope.act;
+    if call.info.flag("export") {
+        return Err(Fault::bad_request(
+            "the export parameter, deprecated since v1.14, is no longer supported",
+        ));
+    }
     let path = resource.path(act.namespace, act.name);
     if let Some(version) = call.info.param("resourceVersion").filter(|text| !text.is_empty()) {
         let revision: Revision = parse_version(version)?;
@@ -101,13 +106,8 @@ pub(super) async fn listing(
     selection: &Selection,
     namespace: &str,
 ) -> Result<Found, Fault> {
-    let limit = match info.param("limit").filter(|text| !text.is_empty()) {
-        None => 0,
-        Some(text) => text
-            .parse::<i64>()
-            .map(|limit| limit.max(0) as usize)
-            .map_err(|_| Fault::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax")))?,
-    };
+    info.number("timeoutSeconds")?;
+    let limit = usize::try_from(info.number("limit")?.unwrap_or(0)).unwrap_or(0);
     let prefix = resource.path_prefix(namespace);
     let token = info.param("continue").filter(|text| !text.is_empty());
     let wanted = version_match(info)?;
@@ -225,8 +225,9 @@ fn write_token(revision: Revision, last: &str, prefix: &str) -> String {
 fn read_token(token: &str, prefix: &str) -> Result<(Revision, String), Fault> {
     let invalid =
         |why: &str| Fault::bad_request(format!("invalid continue token: continue key is not valid: {why}"));
-    let bytes =
-        URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| invalid(&error.to_string()))?;
+    let bytes = URL_SAFE_NO_PAD
+        .decode(token.trim_end_matches('='))
+        .map_err(|error| invalid(&base64_complaint(token, &error)))?;
     let token: Value = serde_json::from_slice(&bytes).map_err(|error| invalid(&error.to_string()))?;
     if token["v"] != "meta.k8s.io/v1" {
         return Err(invalid("server does not recognize this encoded version"));
@@ -244,6 +245,17 @@ fn read_token(token: &str, prefix: &str) -> Result<(Revision, String), Fault> {
     }
     let last = start.strip_suffix('\0').unwrap_or(start);
     Ok((revision, format!("{prefix}{last}")))
+}
+
+/// What is wrong with base64, in Go's words.
+fn base64_complaint(token: &str, error: &base64::DecodeError) -> String {
+    let place = match error {
+        base64::DecodeError::InvalidByte(place, _) | base64::DecodeError::InvalidLastSymbol(place, _) => {
+            *place
+        }
+        _ => token.len() / 4 * 4,
+    };
+    format!("illegal base64 data at input byte {place}")
 }
 
 /// Which revision the query asks for.

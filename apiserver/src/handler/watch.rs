@@ -95,7 +95,8 @@ pub(super) async fn watch(
         selection,
         bookmarks,
         drain: server.context().drain(),
-        ends: Instant::now() + lifetime(&call.info, server.settings().min_request_timeout),
+        ends: Instant::now()
+            + lifetime(call.info.number("timeoutSeconds")?, server.settings().min_request_timeout),
         changed,
         position,
         initial: entries.into_iter(),
@@ -111,8 +112,8 @@ pub(super) async fn watch(
 }
 
 /// How long a watch lasts: as long as the client says, else between once and twice the least time.
-fn lifetime(info: &RequestInfo, least: Duration) -> Duration {
-    match info.param("timeoutSeconds").and_then(|text| text.parse::<u64>().ok()) {
+fn lifetime(wanted: Option<i64>, least: Duration) -> Duration {
+    match wanted.and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) if seconds > 0 => Duration::from_secs(seconds),
         _ => least.mul_f64(1.0 + rand::rng().random::<f64>()),
     }

@@ -42,7 +42,7 @@ pub(super) async fn update(
     let scope = Scope::new(server, kind, resource, call, &options)?;
     let mut object = decode(call, kind)?;
     same_namespace(&mut object, &scope.act)?;
-    same_name(&mut object, &scope.act)?;
+    same_name(&object, &scope.act)?;
     let mut object = scope.stored_form(object);
     (resource.behavior.default)(&mut object);
     let part = part(&call.info.subresource);
@@ -142,16 +142,21 @@ pub(super) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fa
     Ok(())
 }
 
-/// The name in an object must be the one in the path, or none.
-pub(super) fn same_name(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
+/// The name in an object must be the one in the path.
+pub(super) fn same_name(object: &Value, act: &Act<'_>) -> Result<(), Fault> {
     let own = meta(object, "name");
-    if !own.is_empty() && own != act.name {
+    if own.is_empty() {
+        return Err(Fault::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            act.name
+        )));
+    }
+    if own != act.name {
         return Err(Fault::bad_request(format!(
             "the name of the object ({own}) does not match the name on the URL ({})",
             act.name
         )));
     }
-    set_meta(object, "name", Some(act.name.into()));
     Ok(())
 }
 
@@ -170,8 +175,8 @@ fn delete_options(call: &Call) -> Result<Options, Fault> {
     }
     let info = &call.info;
     Ok(Options {
-        grace: info.param("gracePeriodSeconds").and_then(|text| text.parse().ok()),
-        orphan: info.param("orphanDependents").and_then(|text| text.parse().ok()),
+        grace: info.number("gracePeriodSeconds")?,
+        orphan: info.param("orphanDependents").map(|_| info.flag("orphanDependents")),
         propagation: info.param("propagationPolicy").map(str::to_owned),
         dry_run: info
             .query

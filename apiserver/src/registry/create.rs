@@ -62,6 +62,7 @@ impl Act<'_> {
         let name = object::meta(&object, "name").to_owned();
         let act = Act { name: &name, ..*self };
         act.typed(&mut object);
+        act.owned_once(&mut object);
         if act.admission {
             act.namespace_accepts().await?;
             let attributes = act.attributes(Operation::Create, None);

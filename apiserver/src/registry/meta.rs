@@ -139,7 +139,7 @@ fn validate_owners(object: &Value, path: &Path) -> Vec<FieldError> {
             if let Some(first) = &controller {
                 errors.push(FieldError::invalid(
                     path,
-                    Value::Null,
+                    owners.cloned().map_or(Value::Null, Value::Array),
                     format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} \
                          and {this}"
@@ -178,6 +178,27 @@ fn validate_finalizers(object: &Value, path: &Path) -> Vec<FieldError> {
         ));
     }
     errors
+}
+
+/// Drops owners that are named more than once; says which uids they have.
+pub fn drop_repeated_owners(object: &mut Value) -> Vec<String> {
+    let Some(owners) = object.pointer_mut("/metadata/ownerReferences").and_then(Value::as_array_mut) else {
+        return Vec::new();
+    };
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    let mut repeated: Vec<String> = Vec::new();
+    for owner in std::mem::take(owners) {
+        if kept.contains(&owner) {
+            let uid = owner.get("uid").and_then(Value::as_str).unwrap_or_default().to_owned();
+            if !repeated.contains(&uid) {
+                repeated.push(uid);
+            }
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    repeated
 }
 
 /// Puts back what a client may not change, and what it left out, before an update is judged.

@@ -59,6 +59,7 @@ impl Act<'_> {
     async fn swap(&self, part: Part, current: &Stored, mut new: Value) -> Result<Option<Value>, Fault> {
         let old = &current.object;
         self.typed(&mut new);
+        self.owned_once(&mut new);
         self.same_object(&new, current)?;
         if self.admission {
             let attributes = self.attributes(Operation::Update, Some(old));
@@ -93,6 +94,8 @@ impl Act<'_> {
         let old = &current.object;
         let behavior = self.resource.behavior;
         let mut errors = meta::validate_update(&new, old);
+        // Upstream's registry and its kinds both judge metadata, so each mistake is among the causes twice.
+        errors.extend_from_within(..);
         errors.extend(match part {
             Part::Whole => (behavior.validate_update)(&new, old),
             Part::Status => (behavior.validate_status)(&new, old),
@@ -143,7 +146,11 @@ impl Act<'_> {
         let uid = object::meta(new, "uid");
         let own = object::meta(&current.object, "uid");
         if !uid.is_empty() && uid != own {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+            let why = format!(
+                "StorageError: invalid object, Code: 4, Key: {}, ResourceVersion: 0, AdditionalErrorMsg: Precondition \
+                 failed: UID in precondition: {uid}, UID in object meta: {own}",
+                self.resource.key(self.namespace, self.name)
+            );
             return Err(self.conflict(self.name, &why));
         }
         let version = object::meta(new, "resourceVersion");

@@ -1,0 +1,88 @@
+//! What the suite runs against, and how it speaks to it.
+
+use client::kube;
+use http_body_util::BodyExt;
+use serde_json::Value;
+use testkit::Cluster;
+
+/// A server on a store in memory.
+pub(crate) struct Subject {
+    pub(crate) cluster: Cluster,
+    client: kube::Client,
+}
+
+/// An answer: its status and its body, which is a JSON document or text.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Subject {
+    pub(crate) async fn start() -> Self {
+        let cluster = testkit::start().await;
+        let client = cluster.client();
+        Self { cluster, client }
+    }
+
+    /// Sends a request with a JSON body and reads the whole answer.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        self.send_as(method, path, kind, "application/json", body.to_string()).await
+    }
+
+    /// Sends any request and reads the whole answer.
+    pub(crate) async fn send_as(
+        &self,
+        method: &str,
+        path: &str,
+        content_type: &str,
+        accept: &str,
+        body: String,
+    ) -> Answer {
+        let body = if body == "null" { String::new() } else { body };
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", content_type)
+            .header("accept", accept)
+            .body(kube::client::Body::from(body.into_bytes()))
+            .unwrap();
+        let response = self.client.send(request).await.unwrap();
+        let code = response.status().as_u16();
+        let warnings = response
+            .headers()
+            .get_all("warning")
+            .iter()
+            .map(|value| value.to_str().unwrap_or_default().to_owned())
+            .collect();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&bytes)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
+        Answer { code, body, warnings }
+    }
+
+    /// The events of a watch that ends by itself.
+    pub(crate) async fn events(&self, path: &str) -> Vec<Value> {
+        let answer = self.send("GET", path, Value::Null).await;
+        assert_eq!(answer.code, 200, "{path}: {:?}", answer.body);
+        match answer.body {
+            Value::String(lines) => lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(),
+            one => vec![one],
+        }
+    }
+}
+
+/// Runs each case against a server of its own.
+#[macro_export]
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $name() {
+                super::$name(&$crate::subject::Subject::start().await).await;
+            })*
+        }
+    };
+}
