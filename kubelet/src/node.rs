@@ -245,7 +245,12 @@ impl Beat<'_> {
             }
             Err(error) if status_code(&error) == Some(409) => {
                 let labels = serde_json::json!({"metadata": {"labels": self.node.labels()}});
-                self.api.patch(&self.agent.node, &PatchParams::default(), &Patch::Merge(labels)).await?;
+                let patched =
+                    self.api.patch(&self.agent.node, &PatchParams::default(), &Patch::Merge(labels)).await;
+                if let Err(error) = patched {
+                    // Labels that a node may not give itself are no reason to be silent.
+                    tracing::warn!("could not renew the node's labels: {error}");
+                }
                 Ok(())
             }
             Err(error) => Err(error).context("could not register the node"),

@@ -138,7 +138,13 @@ impl Picture<'_> {
         let name = member.name();
         let seen = self.input.observed.latest(name);
         let before = self.before(member.role, name);
-        let (state, last_state) = self.states(member, seen, before);
+        if let (None, Some(before), true) = (seen, before, self.input.ending) {
+            // Removed by the kubelet, or lost: what was known stays known.
+            let started = before.started.map(|_| false);
+            let ready = before.ready && member.role == Role::Init;
+            return ContainerStatus { state: Some(lost(before)), ready, started, ..before.clone() };
+        }
+        let (state, last_state) = self.states(member, seen);
         let running = state.running.is_some();
         let health =
             self.input.probes.get(name).filter(|health| seen.is_some_and(|seen| seen.id == health.id));
@@ -191,12 +197,7 @@ impl Picture<'_> {
     }
 
     /// The state of a container and the one before it.
-    fn states(
-        &self,
-        member: &Member<'_>,
-        seen: Option<&Seen>,
-        before: Option<&ContainerStatus>,
-    ) -> (ContainerState, ContainerState) {
+    fn states(&self, member: &Member<'_>, seen: Option<&Seen>) -> (ContainerState, ContainerState) {
         let previous = self.input.observed.previous(member.name());
         let previous =
             || previous.map_or_else(ContainerState::default, |(seen, exit)| self.ended(seen, exit));
@@ -213,11 +214,9 @@ impl Picture<'_> {
                 }
             }
             Some((_, State::Created | State::Unknown)) | None => {
-                match (self.input.waiting.get(member.name()), before) {
-                    (None, Some(before)) if self.input.ending => (lost(before), ContainerState::default()),
-                    (Some(waiting), _) => (waiting_state(waiting), previous()),
-                    (None, _) => (waiting_state(&self.default_waiting(member)), previous()),
-                }
+                let noted = self.input.waiting.get(member.name()).cloned();
+                let waiting = noted.unwrap_or_else(|| self.default_waiting(member));
+                (waiting_state(&waiting), previous())
             }
         }
     }

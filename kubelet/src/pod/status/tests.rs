@@ -217,3 +217,31 @@ fn a_report_of_the_same_thing_is_the_same() {
     let echo: PodStatus = serde_json::from_value(serde_json::to_value(&first).unwrap()).unwrap();
     assert_eq!(report(Some(&echo), 200), first);
 }
+
+#[test]
+fn what_was_removed_stays_known() {
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "web"}]}}))
+            .unwrap();
+    let report = |observed: &Observed, before: Option<&PodStatus>| {
+        status(&Input {
+            pod: &pod,
+            before,
+            observed,
+            probes: &BTreeMap::new(),
+            waiting: &BTreeMap::new(),
+            verdict: None,
+            ending: true,
+            runtime: "containerd",
+            host_ips: &[],
+            now: at(100),
+        })
+    };
+    let ended = Observed { sandboxes: vec![], containers: vec![seen("web", 2, exited(0))] };
+    let before = report(&ended, None);
+    assert_eq!(
+        summary(&before),
+        ("Succeeded".to_owned(), "PodCompleted".to_owned(), "web:Completed:2".to_owned())
+    );
+    assert_eq!(report(&Observed::default(), Some(&before)), before);
+}
