@@ -2,6 +2,8 @@
 //!
 //! A plugin is a unit struct in a file of `admission/` that implements [`Plugin`], and one row in [`PLUGINS`].
 
+mod pods;
+
 use serde_json::Value;
 
 use crate::fault::Fault;
@@ -90,7 +92,13 @@ pub trait Plugin: Send + Sync {
 }
 
 /// The plugins that are on, in upstream's order.
-const PLUGINS: &[&dyn Plugin] = &[];
+const PLUGINS: &[&dyn Plugin] = &[
+    &pods::ServiceAccount,
+    &pods::TaintNodesByCondition,
+    &pods::Priority,
+    &pods::DefaultTolerationSeconds,
+    &pods::Requester,
+];
 
 /// Lets every plugin change the object.
 ///

@@ -4,6 +4,8 @@
 //! `|server, call| Box::pin(log(server, call))`. The caller has authenticated and authorized the request and knows the
 //! resource has the subresource and the verb (by the table of kinds); the handler does the rest, admission included.
 
+mod binding;
+
 use crate::request::Handler;
 
 /// One row.
@@ -26,7 +28,7 @@ impl std::fmt::Debug for Subresource {
 }
 
 /// The tables of all modules with subresources.
-const TABLES: &[&[Subresource]] = &[];
+const TABLES: &[&[Subresource]] = &[binding::TABLE];
 
 /// The handler of a subresource, if it has one of its own.
 pub fn handler(group: &str, resource: &str, name: &str) -> Option<Handler> {

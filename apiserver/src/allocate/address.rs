@@ -58,42 +58,7 @@ pub(super) fn plan(service: &mut Value, ranges: &[IpNet]) -> Result<(), Vec<Fiel
         fill::list(service, "spec.ipFamilies").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let ips: Vec<IpAddr> =
         fill::list(service, "spec.clusterIPs").iter().filter_map(|ip| ip.as_str()?.parse().ok()).collect();
-    let mut errors = Vec::new();
-    for (index, family) in families.iter().enumerate() {
-        if matches!(family.as_str(), "IPv4" | "IPv6")
-            && !configured.contains(&family.as_str())
-            && !selectorless
-        {
-            errors.push(FieldError::invalid(
-                format!("spec.ipFamilies[{index}]"),
-                family.as_str(),
-                "not configured on this cluster",
-            ));
-        }
-    }
-    for (index, ip) in ips.iter().enumerate() {
-        if !configured.contains(&family_of(*ip)) && families.get(index).is_none() {
-            errors.push(FieldError::invalid(
-                format!("spec.clusterIPs[{index}]"),
-                service["spec"]["clusterIPs"].clone(),
-                format!("{} is not configured on this cluster", family_of(*ip)),
-            ));
-        }
-    }
-    if policy == "RequireDualStack" && configured.len() < 2 && !selectorless {
-        errors.push(FieldError::invalid(
-            "spec.ipFamilyPolicy",
-            policy.as_str(),
-            "this cluster is not configured for dual-stack services",
-        ));
-    }
-    if policy == "SingleStack" && (families.len() > 1 || ips.len() > 1) {
-        errors.push(FieldError::invalid(
-            "spec.ipFamilyPolicy",
-            policy.as_str(),
-            "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
-        ));
-    }
+    let mut errors = unconfigured(service, &configured, &families, &ips, selectorless);
     errors.extend(malformed(service));
     if !errors.is_empty() {
         return Err(errors);
@@ -123,6 +88,54 @@ pub(super) fn plan(service: &mut Value, ranges: &[IpNet]) -> Result<(), Vec<Fiel
         service["spec"]["clusterIPs"] = json!(["None"]);
     }
     Ok(())
+}
+
+/// What the client wants of families and the cluster does not have.
+fn unconfigured(
+    service: &Value,
+    configured: &[&str],
+    families: &[String],
+    ips: &[IpAddr],
+    selectorless: bool,
+) -> Vec<FieldError> {
+    let policy = fill::text(service, "spec.ipFamilyPolicy");
+    let mut errors = Vec::new();
+    for (index, family) in families.iter().enumerate() {
+        if matches!(family.as_str(), "IPv4" | "IPv6")
+            && !configured.contains(&family.as_str())
+            && !selectorless
+        {
+            errors.push(FieldError::invalid(
+                format!("spec.ipFamilies[{index}]"),
+                family.as_str(),
+                "not configured on this cluster",
+            ));
+        }
+    }
+    for (index, ip) in ips.iter().enumerate() {
+        if !configured.contains(&family_of(*ip)) && families.get(index).is_none() {
+            errors.push(FieldError::invalid(
+                format!("spec.clusterIPs[{index}]"),
+                service["spec"]["clusterIPs"].clone(),
+                format!("{} is not configured on this cluster", family_of(*ip)),
+            ));
+        }
+    }
+    if policy == "RequireDualStack" && configured.len() < 2 && !selectorless {
+        errors.push(FieldError::invalid(
+            "spec.ipFamilyPolicy",
+            policy,
+            "this cluster is not configured for dual-stack services",
+        ));
+    }
+    if policy == "SingleStack" && (families.len() > 1 || ips.len() > 1) {
+        errors.push(FieldError::invalid(
+            "spec.ipFamilyPolicy",
+            policy,
+            "must be 'RequireDualStack' or 'PreferDualStack' when multiple IP families are specified",
+        ));
+    }
+    errors
 }
 
 /// What is wrong with the addresses' texts; without them nothing can be given out.

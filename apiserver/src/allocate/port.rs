@@ -166,7 +166,7 @@ mod tests {
         let mut claimed = Vec::new();
         let mut service = json!({"spec": {"ports": [{"protocol": "TCP", "port": 1}, {"protocol": "TCP", "port": 2, "nodePort": 30001}]}});
         // The first may take the port that the second asks for; then the second is refused.
-        let _ = allocate(&ports, &mut service, &[], &mut claimed);
+        drop(allocate(&ports, &mut service, &[], &mut claimed));
         assert!(ports.take(29999).is_err());
         ports.release(&claimed);
         assert_eq!(ports.take(30001), Ok(30001));

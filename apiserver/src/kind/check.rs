@@ -282,28 +282,3 @@ pub(crate) fn is_selector(selector: &Value) -> bool {
     self::selector(&At::root(selector), &mut errors);
     errors.is_empty()
 }
-
-/// A selector as text, as `kubectl get -l` takes it.
-pub(crate) fn selector_text(selector: &Value) -> String {
-    let at = At::root(selector);
-    let mut terms: Vec<(String, String)> = at
-        .get("matchLabels")
-        .entries()
-        .map(|(key, value)| (key.to_owned(), format!("{key}={}", value.text())))
-        .collect();
-    for requirement in at.get("matchExpressions").items() {
-        let key = requirement.get("key").text();
-        let mut values: Vec<&str> = requirement.get("values").items().map(|value| value.text()).collect();
-        values.sort_unstable();
-        let values = values.join(",");
-        let text = match requirement.get("operator").text() {
-            "In" => format!("{key} in ({values})"),
-            "NotIn" => format!("{key} notin ({values})"),
-            "Exists" => key.to_owned(),
-            _ => format!("!{key}"),
-        };
-        terms.push((key.to_owned(), text));
-    }
-    terms.sort();
-    terms.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(",")
-}

@@ -359,7 +359,9 @@ pub(crate) const CORE_EVENT: Behavior = Behavior {
     ..GENERIC
 };
 
-const EVENT_FIELDS: &[(&str, fn(&Value) -> String)] = &[
+type Field = (&'static str, fn(&Value) -> String);
+
+const EVENT_FIELDS: &[Field] = &[
     ("involvedObject.kind", |event| event_text(event, "involvedObject.kind", "regarding.kind")),
     ("involvedObject.namespace", |event| {
         event_text(event, "involvedObject.namespace", "regarding.namespace")

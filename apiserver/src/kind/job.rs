@@ -271,9 +271,7 @@ fn cron_job(at: &At<'_>, out: &mut Errors) {
     } else {
         schedule.required(out, "");
     }
-    for field in ["startingDeadlineSeconds"] {
-        spec_at.get(field).not_negative(out);
-    }
+    spec_at.get("startingDeadlineSeconds").not_negative(out);
     let policy = spec_at.get("concurrencyPolicy");
     if policy.must(out) {
         policy.one_of(out, &["Allow", "Forbid", "Replace"]);

@@ -274,7 +274,8 @@ mod tests {
         let mut old =
             json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
         default(&mut old);
-        let cases: [(fn(&mut Value), usize); 4] = [
+        type Case = (fn(&mut Value), usize);
+        let cases: [Case; 4] = [
             (|pod| pod["spec"]["containers"][0]["image"] = "j".into(), 0),
             (|pod| pod["spec"]["tolerations"] = json!([{"operator": "Exists"}]), 0),
             (|pod| pod["spec"]["nodeName"] = "n".into(), 1),

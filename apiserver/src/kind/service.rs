@@ -307,7 +307,7 @@ fn external_name(spec: &At<'_>, out: &mut Errors) {
         }
     }
     let name = spec.get("externalName");
-    let text = name.text().strip_suffix('.').unwrap_or(name.text());
+    let text = name.text().strip_suffix('.').unwrap_or_else(|| name.text());
     if text.is_empty() {
         name.required(out, "");
     } else {
