@@ -100,12 +100,19 @@ const PLUGINS: &[&dyn Plugin] = &[
     &pods::Requester,
 ];
 
+/// The plugins that `--disable-admission-plugins` leaves on.
+fn plugins(server: &Server) -> impl Iterator<Item = &'static &'static dyn Plugin> {
+    PLUGINS.iter().filter(|plugin| {
+        !server.settings().disable_admission_plugins.iter().any(|name| name == plugin.name())
+    })
+}
+
 /// Lets every plugin change the object.
 ///
 /// # Errors
 /// The first refusal.
 pub async fn admit(attributes: &Attributes<'_>, object: &mut Value, server: &Server) -> Result<(), Fault> {
-    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(attributes)) {
+    for plugin in plugins(server).filter(|plugin| plugin.handles(attributes)) {
         plugin.admit(attributes, object, server).await?;
     }
     Ok(())
@@ -116,7 +123,7 @@ pub async fn admit(attributes: &Attributes<'_>, object: &mut Value, server: &Ser
 /// # Errors
 /// The first refusal.
 pub async fn validate(attributes: &Attributes<'_>, object: &Value, server: &Server) -> Result<(), Fault> {
-    for plugin in PLUGINS.iter().filter(|plugin| plugin.handles(attributes)) {
+    for plugin in plugins(server).filter(|plugin| plugin.handles(attributes)) {
         plugin.validate(attributes, object, server).await?;
     }
     Ok(())
