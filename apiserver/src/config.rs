@@ -362,8 +362,8 @@ impl Settings {
             "--tls-cert-file=none",
             "--tls-private-key-file=none",
             "--allow-privileged",
-            // Tests of other things need not make a service account first.
-            "--disable-admission-plugins=ServiceAccount",
+            // Tests of other things need not make a service account first, nor make nodes ready.
+            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
         ]
         .map(str::to_owned)
         .into();
