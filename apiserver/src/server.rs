@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::allocate::NodePorts;
 use crate::authn::Authenticators;
+use crate::authz::Rbac;
 use crate::cache::{Cache, Entry};
 use crate::config::Settings;
 use crate::fault::Fault;
@@ -39,6 +40,7 @@ pub struct Server {
     cache: Arc<Cache>,
     system: User,
     authenticators: Authenticators,
+    rbac: Rbac,
     lease: Mutex<Option<(LeaseId, Instant)>>,
     node_ports: NodePorts,
 }
@@ -68,7 +70,19 @@ impl Server {
         };
         let lease = Mutex::new(None);
         let node_ports = NodePorts::new(settings.service_node_port_range);
-        Ok(Self { settings, context, store, resources, cache, system, authenticators, lease, node_ports })
+        let rbac = Rbac::default();
+        Ok(Self {
+            settings,
+            context,
+            store,
+            resources,
+            cache,
+            system,
+            authenticators,
+            rbac,
+            lease,
+            node_ports,
+        })
     }
 
     /// What the server was told.
@@ -89,6 +103,11 @@ impl Server {
     /// What tells users apart.
     pub fn authenticators(&self) -> &Authenticators {
         &self.authenticators
+    }
+
+    /// Who may do what by roles.
+    pub(crate) fn rbac(&self) -> &Rbac {
+        &self.rbac
     }
 
     /// The stored resources.
