@@ -1,32 +1,47 @@
-//! What a developer runs: up, down, test, tidy, bench.
+//! What a developer runs: test, tidy, codegen.
 
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
 mod codegen;
+mod package;
+mod tests;
+mod tidy;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match dispatch() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            tests::say(&format!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Carries out the command named; `false` says that it has told of a failure itself.
+fn dispatch() -> Result<bool> {
     let mut words = std::env::args().skip(1);
+    let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
     match words.next().as_deref() {
+        Some("test") => Ok(tests::run(repo)),
+        Some("tidy") => tidy::run(repo).map(|()| true),
         Some("codegen") => {
             let facts = words
                 .next()
                 .context("usage: cargo xtask codegen FACTS (the folder with api-kinds-1.36.json)")?;
-            let repo =
-                Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-            codegen::run(Path::new(&facts), repo)
+            codegen::run(Path::new(&facts), repo).map(|()| true)
         }
         #[cfg(feature = "wire")]
         Some("codegen-wire") => {
             let usage =
                 "usage: cargo xtask codegen-wire ETCD (etcd-client's folder proto) CRI (cri-api's api.proto)";
             let (etcd, cri) = (words.next().context(usage)?, words.next().context(usage)?);
-            let repo =
-                Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
-            codegen::wire::run(Path::new(&etcd), Path::new(&cri), repo)
+            codegen::wire::run(Path::new(&etcd), Path::new(&cri), repo).map(|()| true)
         }
-        Some(word) => bail!("there is no command {word}; there is: codegen"),
-        None => bail!("name a command: codegen"),
+        Some(word) => bail!("there is no command {word}; there are: test, tidy, codegen"),
+        None => bail!("name a command: test, tidy, codegen"),
     }
 }

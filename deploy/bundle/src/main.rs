@@ -1,3 +1,45 @@
-//! Every daemon in one executable.
+//! Every daemon in one executable: the first argument, or the name it was called by, says which one runs.
 
-fn main() {}
+use std::path::Path;
+use std::process::ExitCode;
+
+/// A daemon's entry: it takes its command line without the program's name.
+type Entry = fn(Vec<String>) -> ExitCode;
+
+/// The daemons by the name of their crate.
+const DAEMONS: &[(&str, Entry)] = &[
+    (apiserver::NAME, apiserver::main),
+    (controller_manager::NAME, controller_manager::main),
+    (datastore::NAME, datastore::main),
+    (flannel::NAME, flannel::main),
+    (kubelet::NAME, kubelet::main),
+    (kubeproxy::NAME, kubeproxy::main),
+];
+
+/// Exit status for a mistake on the command line, as sysexits(3) has it.
+const USAGE: u8 = 64;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().collect();
+    let called = words.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
+    let called = called.unwrap_or_default();
+    // A runtime calls a CNI plugin by its link's name and without arguments; `flannel` the daemon has a prefix.
+    if flannel::cni::PLUGINS.contains(&called) {
+        return flannel::cni::main(&words);
+    }
+    if let Some(entry) = called.strip_prefix("isopod-").and_then(entry) {
+        return entry(words.into_iter().skip(1).collect());
+    }
+    match words.get(1).and_then(|word| entry(word)) {
+        Some(entry) => entry(words.into_iter().skip(2).collect()),
+        None => {
+            let known: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).collect();
+            daemon::log::complain(&format!("{called}: name a daemon first: {}", known.join(", ")));
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn entry(name: &str) -> Option<Entry> {
+    DAEMONS.iter().find(|(daemon, _)| *daemon == name).map(|(_, entry)| *entry)
+}

@@ -1,1 +1,0 @@
-//! Black-box tests: kubectl and HTTP only.

@@ -1,3 +1,0 @@
-//! The cluster DNS daemon.
-
-fn main() {}

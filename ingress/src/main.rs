@@ -1,3 +1,0 @@
-//! The ingress daemon.
-
-fn main() {}

@@ -1,0 +1,56 @@
+//! Debian's packages that the project needs: what is missing is installed, each by name, once.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+/// What building and testing need beyond Rust itself, and why.
+pub(crate) const NEEDED: &[(&str, &str)] = &[
+    ("gcc", "SQLite and ring are partly C"),
+    ("libc6-dev", "the C library's headers for them"),
+    ("protobuf-compiler", "etcd-client's build script runs protoc"),
+    ("libprotobuf-dev", "the well-known types protoc includes"),
+    ("iproute2", "tests make network namespaces"),
+    ("nftables", "the service proxy, the pod network and the CNI plugins apply rules"),
+    ("conntrack", "the service proxy forgets stale UDP flows"),
+    ("busybox-static", "the image that test pods run"),
+    ("containerd", "the container runtime the kubelet is tested on"),
+    ("runc", "what containerd runs containers with"),
+    ("etcd-server", "the store ours is compared with"),
+    ("etcd-client", "etcdctl, which must work against ours"),
+    ("openssl", "certificates in tests of other programs"),
+];
+
+/// Installs what is missing.
+///
+/// # Errors
+/// Where the package manager fails; the message names the packages.
+pub(crate) fn install_missing() -> Result<()> {
+    let missing: Vec<&str> =
+        NEEDED.iter().map(|(name, _)| *name).filter(|name| !is_installed(name)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let named = missing.join(" ");
+    for words in [vec!["update", "-q"], [vec!["install", "-qy", "--no-install-recommends"], missing].concat()]
+    {
+        let status = Command::new("apt-get")
+            .args(&words)
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .stdout(Stdio::null())
+            .status()
+            .context("could not run apt-get; this needs Debian 12 and root")?;
+        if !status.success() && words[0] == "install" {
+            bail!("apt-get could not install {named}; install them by hand and run this again");
+        }
+    }
+    Ok(())
+}
+
+fn is_installed(name: &str) -> bool {
+    Command::new("dpkg-query")
+        .args(["-W", "-f=${db:Status-Status}", name])
+        .stderr(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
