@@ -95,7 +95,7 @@ pub(crate) fn say(line: &str) {
 }
 
 #[cfg(test)]
-mod tests {
+mod checks {
     use super::*;
 
     #[test]
