@@ -25,7 +25,10 @@ fn show(out: &mut String, value: &Value) {
         }
         Value::Object(map) => {
             out.push_str("map[");
-            for (at, (key, item)) in map.iter().enumerate() {
+            // Go prints a map by key; ours may remember the order of insertion.
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| *key);
+            for (at, (key, item)) in entries.into_iter().enumerate() {
                 // Writing into a text does not fail.
                 let _infallible = write!(out, "{}{key}:", if at == 0 { "" } else { " " });
                 show(out, item);
