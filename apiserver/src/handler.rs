@@ -52,7 +52,7 @@ pub async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
 }
 
 /// Whether a version is switched on.
-fn is_served(kind: &Kind, runtime_config: &[String]) -> bool {
+pub(crate) fn is_served(kind: &Kind, runtime_config: &[String]) -> bool {
     let gated = match kind.served {
         Served::Default => return !is_switched(kind, runtime_config, "false"),
         Served::RuntimeConfig => false,

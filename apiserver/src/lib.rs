@@ -22,6 +22,7 @@ pub mod bootstrap;
 pub mod cache;
 pub mod config;
 pub mod convert;
+pub mod discovery;
 pub mod fault;
 pub mod field;
 pub mod handler;

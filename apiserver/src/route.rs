@@ -39,7 +39,7 @@ impl std::fmt::Debug for Virtual {
 }
 
 /// The tables of all modules with paths.
-const ROUTES: &[&[Route]] = &[];
+const ROUTES: &[&[Route]] = &[crate::discovery::ROUTES];
 
 /// The tables of all modules with virtual resources.
 const VIRTUAL: &[&[Virtual]] = &[];
