@@ -1,3 +1,7 @@
 //! The scheduler daemon.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    scheduler::main(std::env::args().skip(1).collect())
+}
