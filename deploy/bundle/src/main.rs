@@ -14,6 +14,7 @@ const DAEMONS: &[(&str, Entry)] = &[
     (flannel::NAME, flannel::main),
     (kubelet::NAME, kubelet::main),
     (kubeproxy::NAME, kubeproxy::main),
+    (scheduler::NAME, scheduler::main),
 ];
 
 /// Exit status for a mistake on the command line, as sysexits(3) has it.
