@@ -36,3 +36,16 @@ pub fn with_body(code: u16, media_type: &'static str, body: Body) -> Response {
     headers.insert(http::header::CACHE_CONTROL, http::HeaderValue::from_static("no-cache, private"));
     response
 }
+
+/// An answer in words.
+pub fn text(code: u16, text: impl Into<Bytes>) -> Response {
+    let mut response = response(code, "text/plain; charset=utf-8", text);
+    let options = http::header::X_CONTENT_TYPE_OPTIONS;
+    response.headers_mut().insert(options, http::HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// The answer to a path that nobody knows.
+pub fn no_such_page() -> Response {
+    text(404, "404 page not found\n")
+}

@@ -1,240 +1,300 @@
-//! What there is to ask for: groups, versions and resources, out of the table of kinds; and the version of it all.
-//!
-//! Documents are made when asked for: clients keep them, so a server that idles holds none.
+//! Discovery: which groups, versions and resources are served, out of the table of kinds.
 
-use proto::kind::{GROUPS, Group, KINDS, Kind};
+use proto::kind::{GROUPS, Group, Kind, Subresource, api_version, of_version};
 use serde_json::{Map, Value, json};
 
 use crate::body;
 use crate::fault::Fault;
-use crate::handler::is_served;
-use crate::request::{Call, Handler, Response};
+use crate::negotiation::{self, Encoding};
+use crate::request::{Call, Response};
 use crate::route::Route;
 use crate::server::Server;
+use crate::tag;
 
 pub(crate) const ROUTES: &[Route] = &[
-    Route { path: "/api", handler: |server, call| Box::pin(async move { document(&call, core(server)) }) },
-    Route { path: "/api/*", handler: RESOURCES },
-    Route { path: "/apis", handler: |server, call| Box::pin(async move { document(&call, groups(server)) }) },
-    Route { path: "/apis/*", handler: RESOURCES },
-    Route { path: "/version", handler: |_, call| Box::pin(async move { document(&call, version()) }) },
-    Route { path: "/healthz", handler: READY },
-    Route { path: "/livez", handler: ALIVE },
-    Route { path: "/readyz", handler: READY },
+    Route { path: "/api", handler: |server, call| Box::pin(answer(server, call)) },
+    Route { path: "/api/*", handler: |server, call| Box::pin(answer(server, call)) },
+    Route { path: "/apis", handler: |server, call| Box::pin(answer(server, call)) },
+    Route { path: "/apis/*", handler: |server, call| Box::pin(answer(server, call)) },
 ];
 
-const RESOURCES: Handler = |server, call| {
-    Box::pin(async move {
-        let runtime_config = server.settings().runtime_config.as_slice();
-        let found = below(&call.info.path, runtime_config).ok_or_else(Fault::no_such_path)?;
-        document(&call, found)
-    })
-};
+/// The `Content-Type` of all groups in one document.
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
-const ALIVE: Handler = |_, call| {
-    Box::pin(async move {
-        only_reads(&call)?;
-        Ok(body::response(200, "text/plain; charset=utf-8", "ok"))
-    })
-};
+/// The package of the protobuf messages of discovery.
+const PACKAGE: &str = "k8s.io.apimachinery.pkg.apis.meta.v1";
 
-// The listener takes requests before the caches are filled and the first objects made.
-const READY: Handler = |server, call| {
-    Box::pin(async move {
-        only_reads(&call)?;
-        let pending = server.context().gates().pending();
-        if pending.is_empty() {
-            return Ok(body::response(200, "text/plain; charset=utf-8", "ok"));
+/// What a path of discovery shows.
+#[derive(Debug, PartialEq, Eq)]
+enum Page<'a> {
+    /// The versions of the core group.
+    Core,
+    /// All other groups.
+    Groups,
+    /// One group.
+    Group(&'static Group),
+    /// The resources of one version.
+    Version(&'static Group, &'a str),
+}
+
+/// Says whether a kind is served.
+type IsServed<'a> = &'a dyn Fn(&Kind) -> bool;
+
+async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
+    let is_served = |kind: &Kind| crate::handler::is_served(kind, &server.settings().runtime_config);
+    let Some(page) = page(&call.info.path, &is_served)? else { return Ok(body::no_such_page()) };
+    if call.parts.method != http::Method::GET {
+        return Err(Fault::method_not_allowed());
+    }
+    let headers = &call.parts.headers;
+    if matches!(page, Page::Core | Page::Groups) && negotiation::wants_aggregated(headers) {
+        let document = aggregated(page == Page::Core, &is_served);
+        let document = document.to_string() + "\n";
+        let mut response = tag::answer(headers, &tag::of(document.as_bytes()), AGGREGATED, document.into());
+        let public = http::HeaderValue::from_static("public");
+        response.headers_mut().insert(http::header::CACHE_CONTROL, public);
+        return Ok(response);
+    }
+    let document = match page {
+        Page::Core => {
+            let settings = server.settings();
+            core(&std::net::SocketAddr::new(settings.advertised(), settings.secure_port).to_string())
         }
-        let waiting = format!("waiting for {}\n", pending.join(", "));
-        Ok(body::response(500, "text/plain; charset=utf-8", waiting))
-    })
-};
-
-fn only_reads(call: &Call) -> Result<(), Fault> {
-    let reads = matches!(call.parts.method, http::Method::GET | http::Method::HEAD);
-    if reads { Ok(()) } else { Err(Fault::method_not_allowed()) }
+        Page::Groups => groups(&is_served),
+        Page::Group(group) => one_group(group, &is_served),
+        Page::Version(group, version) => resources(group.name, version, &is_served),
+    };
+    let format = crate::handler::format(&call)?;
+    let json = document.to_string();
+    if format.encoding == Encoding::Protobuf {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        let bytes = proto::codec::encode(&format!("{PACKAGE}.{kind}"), json.as_bytes());
+        return Ok(body::response(200, format.encoding.media_type(), bytes.map_err(Fault::internal)?));
+    }
+    crate::present::document(format, 200, json.into())
 }
 
-fn document(call: &Call, document: Value) -> Result<Response, Fault> {
-    only_reads(call)?;
-    Ok(body::response(200, "application/json", document.to_string()))
+/// What a path shows; nothing where there is no such group.
+fn page<'a>(path: &'a str, is_served: IsServed<'_>) -> Result<Option<Page<'a>>, Fault> {
+    let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let (name, below) = match segments.as_slice() {
+        ["api"] => return Ok(Some(Page::Core)),
+        ["apis"] => return Ok(Some(Page::Groups)),
+        ["api", below @ ..] => ("", below),
+        ["apis", group, below @ ..] if !group.is_empty() => (*group, below),
+        _ => return Ok(None),
+    };
+    let served = GROUPS.iter().find(|group| group.name == name && !versions(group, is_served).is_empty());
+    let Some(group) = served else { return Ok(None) };
+    match below {
+        [] => Ok(Some(Page::Group(group))),
+        [version] if versions(group, is_served).contains(version) => Ok(Some(Page::Version(group, version))),
+        _ => Err(Fault::no_such_path()),
+    }
 }
 
-fn core(server: &Server) -> Value {
-    let settings = server.settings();
-    let address = std::net::SocketAddr::new(settings.advertised(), settings.secure_port);
+/// The versions of a group that have something to show, the preferred one first.
+fn versions(group: &Group, is_served: IsServed<'_>) -> Vec<&'static str> {
+    let all = group.versions.iter().map(|version| version.version);
+    all.filter(|version| of_version(group.name, version).any(is_served)).collect()
+}
+
+fn core(address: &str) -> Value {
     json!({
         "kind": "APIVersions",
         "versions": ["v1"],
-        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address.to_string()}],
+        "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}],
     })
 }
 
-fn groups(server: &Server) -> Value {
-    let runtime_config = server.settings().runtime_config.as_slice();
-    let named = GROUPS.iter().filter(|group| !group.name.is_empty());
-    let groups: Vec<Value> = named.filter_map(|group| group_document(group, runtime_config)).collect();
+/// The groups below `/apis` that have something to show, in their order of priority.
+fn named_groups(is_served: IsServed<'_>) -> impl Iterator<Item = &'static Group> {
+    GROUPS.iter().filter(move |group| !group.name.is_empty() && !versions(group, is_served).is_empty())
+}
+
+fn groups(is_served: IsServed<'_>) -> Value {
+    let groups: Vec<Value> = named_groups(is_served).map(|group| in_group(group, is_served)).collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
 }
 
-/// `/api/v1`, `/apis/GROUP` or `/apis/GROUP/VERSION`.
-fn below(path: &str, runtime_config: &[String]) -> Option<Value> {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    match parts[..] {
-        ["api", version] => resources("", version, runtime_config),
-        ["apis", group] => {
-            let group = GROUPS.iter().find(|known| known.name == group && !group.is_empty())?;
-            let mut document = group_document(group, runtime_config)?;
-            document["kind"] = "APIGroup".into();
-            document["apiVersion"] = "v1".into();
-            Some(document)
-        }
-        ["apis", group, version] if !group.is_empty() => resources(group, version, runtime_config),
-        _ => None,
-    }
+fn one_group(group: &Group, is_served: IsServed<'_>) -> Value {
+    let mut document = in_group(group, is_served);
+    document["kind"] = "APIGroup".into();
+    document["apiVersion"] = "v1".into();
+    document
 }
 
-fn group_document(group: &Group, runtime_config: &[String]) -> Option<Value> {
-    let versions: Vec<Value> = group
-        .versions
-        .iter()
-        .filter(|row| served(group.name, row.version, runtime_config).next().is_some())
-        .map(|row| version_document(group.name, row.version))
+fn in_group(group: &Group, is_served: IsServed<'_>) -> Value {
+    let versions: Vec<Value> = versions(group, is_served)
+        .into_iter()
+        .map(|version| json!({"groupVersion": api_version(group.name, version), "version": version}))
         .collect();
-    let preferred =
-        versions.iter().find(|row| row["version"] == group.preferred).or_else(|| versions.first())?.clone();
-    Some(json!({"name": group.name, "versions": versions, "preferredVersion": preferred}))
+    let preferred = versions.first().cloned().unwrap_or_default();
+    json!({"name": group.name, "versions": versions, "preferredVersion": preferred})
 }
 
-fn version_document(group: &str, version: &str) -> Value {
-    json!({"groupVersion": format!("{group}/{version}"), "version": version})
-}
-
-fn served<'a>(
-    group: &'a str,
-    version: &'a str,
-    runtime_config: &'a [String],
-) -> impl Iterator<Item = &'static Kind> + 'a {
-    KINDS
-        .iter()
-        .filter(move |kind| kind.group == group && kind.version == version && is_served(kind, runtime_config))
-}
-
-fn resources(group: &str, version: &str, runtime_config: &[String]) -> Option<Value> {
-    let rows: Vec<Value> = served(group, version, runtime_config).flat_map(rows).collect();
-    if rows.is_empty() {
-        return None;
+fn resources(group: &str, version: &str, is_served: IsServed<'_>) -> Value {
+    let mut rows = Vec::new();
+    for kind in of_version(group, version).filter(|kind| is_served(kind)) {
+        rows.push(resource(kind));
+        rows.extend(kind.subresources.iter().map(|sub| subresource(kind, sub)));
     }
-    let group_version = if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") };
-    let mut document = json!({"kind": "APIResourceList", "groupVersion": group_version, "resources": rows});
-    // The core group's list is the one that upstream leaves without a version.
+    rows.sort_by(|a, b| a["name"].as_str().cmp(&b["name"].as_str()));
+    let mut document = json!({
+        "kind": "APIResourceList",
+        "groupVersion": api_version(group, version),
+        "resources": rows,
+    });
+    // Upstream's core group predates `apiVersion` in these documents.
     if !group.is_empty() {
         document["apiVersion"] = "v1".into();
     }
-    Some(document)
+    document
 }
 
-/// The row of a kind, then one for each of its subresources.
-fn rows(kind: &'static Kind) -> Vec<Value> {
+fn resource(kind: &Kind) -> Value {
     let mut row = Map::new();
-    row.insert("name".into(), kind.plural.into());
-    row.insert("singularName".into(), kind.singular.into());
-    row.insert("namespaced".into(), kind.namespaced.into());
-    row.insert("kind".into(), kind.kind.into());
-    row.insert("verbs".into(), json!(kind.verbs));
-    let optional = [("shortNames", kind.short_names), ("categories", kind.categories)];
-    for (name, values) in optional.into_iter().filter(|(_, values)| !values.is_empty()) {
-        row.insert(name.into(), json!(values));
-    }
+    row.insert("name".to_owned(), kind.plural.into());
+    row.insert("singularName".to_owned(), kind.singular.into());
+    row.insert("namespaced".to_owned(), kind.namespaced.into());
+    row.insert("kind".to_owned(), kind.kind.into());
+    row.insert("verbs".to_owned(), kind.verbs.into());
+    insert_names(&mut row, kind);
     if !kind.storage_version_hash.is_empty() {
-        row.insert("storageVersionHash".into(), kind.storage_version_hash.into());
+        row.insert("storageVersionHash".to_owned(), kind.storage_version_hash.into());
     }
-    let mut rows = vec![Value::Object(row)];
-    rows.extend(kind.subresources.iter().map(|sub| {
-        let mut row = json!({
-            "name": format!("{}/{}", kind.plural, sub.name),
-            "singularName": "",
-            "namespaced": kind.namespaced,
-            "kind": sub.kind,
-            "verbs": sub.verbs,
-        });
-        if (sub.group, sub.version) != (kind.group, kind.version) {
-            row["group"] = sub.group.into();
-            row["version"] = sub.version.into();
-        }
-        row
-    }));
-    rows
+    row.into()
 }
 
-fn version() -> Value {
+fn subresource(kind: &Kind, sub: &Subresource) -> Value {
+    let mut row = json!({
+        "name": format!("{}/{}", kind.plural, sub.name),
+        "singularName": "",
+        "namespaced": kind.namespaced,
+        "kind": sub.kind,
+        "verbs": sub.verbs,
+    });
+    if is_foreign(kind, sub) {
+        row["group"] = sub.group.into();
+        row["version"] = sub.version.into();
+    }
+    row
+}
+
+/// Whether a subresource's kind is of another version than its resource.
+fn is_foreign(kind: &Kind, sub: &Subresource) -> bool {
+    (kind.group, kind.version) != (sub.group, sub.version)
+}
+
+fn insert_names(row: &mut Map<String, Value>, kind: &Kind) {
+    if !kind.short_names.is_empty() {
+        row.insert("shortNames".to_owned(), kind.short_names.into());
+    }
+    if !kind.categories.is_empty() {
+        row.insert("categories".to_owned(), kind.categories.into());
+    }
+}
+
+/// Everything below `/api` or below `/apis` in one document.
+fn aggregated(core: bool, is_served: IsServed<'_>) -> Value {
+    let items: Vec<Value> = GROUPS
+        .iter()
+        .filter(|group| group.name.is_empty() == core && !versions(group, is_served).is_empty())
+        .map(|group| {
+            let versions: Vec<Value> = versions(group, is_served)
+                .into_iter()
+                .map(|version| aggregated_version(group.name, version, is_served))
+                .collect();
+            let metadata = if core { json!({}) } else { json!({"name": group.name}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
     json!({
-        "major": "1",
-        "minor": "36",
-        "emulationMajor": "1",
-        "emulationMinor": "36",
-        "minCompatibilityMajor": "1",
-        "minCompatibilityMinor": "35",
-        "gitVersion": daemon::VERSION,
-        "gitCommit": "",
-        "gitTreeState": "",
-        "buildDate": "1970-01-01T00:00:00Z",
-        "goVersion": "",
-        "compiler": "rustc",
-        "platform": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
     })
+}
+
+fn aggregated_version(group: &str, version: &str, is_served: IsServed<'_>) -> Value {
+    let mut rows: Vec<&Kind> = of_version(group, version).filter(|kind| is_served(kind)).collect();
+    rows.sort_by_key(|kind| kind.plural);
+    let rows: Vec<Value> = rows.into_iter().map(aggregated_resource).collect();
+    json!({"version": version, "resources": rows, "freshness": "Current"})
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let mut row = Map::new();
+    row.insert("resource".to_owned(), kind.plural.into());
+    row.insert("responseKind".to_owned(), json!({"group": "", "version": "", "kind": kind.kind}));
+    row.insert("scope".to_owned(), if kind.namespaced { "Namespaced" } else { "Cluster" }.into());
+    row.insert("singularResource".to_owned(), kind.singular.into());
+    row.insert("verbs".to_owned(), kind.verbs.into());
+    insert_names(&mut row, kind);
+    if !kind.subresources.is_empty() {
+        let mut below: Vec<&Subresource> = kind.subresources.iter().collect();
+        below.sort_by_key(|sub| sub.name);
+        let below = below.into_iter().map(|sub| {
+            let (group, version) = if is_foreign(kind, sub) { (sub.group, sub.version) } else { ("", "") };
+            json!({
+                "subresource": sub.name,
+                "responseKind": {"group": group, "version": version, "kind": sub.kind},
+                "verbs": sub.verbs,
+            })
+        });
+        row.insert("subresources".to_owned(), below.collect::<Vec<Value>>().into());
+    }
+    row.into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(path: &str, name: &str) -> Value {
-        let document = below(path, &[]).unwrap();
-        let rows = document["resources"].as_array().unwrap();
-        rows.iter().find(|row| row["name"] == name).unwrap().clone()
+    fn by_default(kind: &Kind) -> bool {
+        crate::handler::is_served(kind, &[])
     }
 
     #[test]
-    fn rows_as_upstream_has_them() {
+    fn resources_of_a_version() {
         let cases = [
             (
-                "/api/v1",
-                "configmaps",
-                json!({
-                    "name": "configmaps", "singularName": "configmap", "namespaced": true, "kind": "ConfigMap",
-                    "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-                    "shortNames": ["cm"], "storageVersionHash": "qFsyl6wFWjQ=",
-                }),
+                "",
+                "v1",
+                json!({"name": "configmaps", "singularName": "configmap", "namespaced": true, "kind": "ConfigMap",
+                "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
+                "shortNames": ["cm"], "storageVersionHash": "qFsyl6wFWjQ="}),
             ),
             (
-                "/api/v1",
-                "pods/eviction",
-                json!({
-                    "name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy", "version": "v1",
-                    "kind": "Eviction", "verbs": ["create"],
-                }),
+                "",
+                "v1",
+                json!({"name": "pods/eviction", "singularName": "", "namespaced": true, "group": "policy",
+                "version": "v1", "kind": "Eviction", "verbs": ["create"]}),
             ),
             (
-                "/apis/apps/v1",
-                "deployments/status",
-                json!({
-                    "name": "deployments/status", "singularName": "", "namespaced": true, "kind": "Deployment",
-                    "verbs": ["get", "patch", "update"],
-                }),
+                "apps",
+                "v1",
+                json!({"name": "deployments/status", "singularName": "", "namespaced": true,
+                "kind": "Deployment", "verbs": ["get", "patch", "update"]}),
             ),
         ];
-        for (path, name, expected) in cases {
-            assert_eq!(row(path, name), expected, "{path} {name}");
+        for (group, version, expected) in cases {
+            let document = resources(group, version, &by_default);
+            let found = document["resources"].as_array().unwrap().iter();
+            let found = found.filter(|row| row["name"] == expected["name"]).collect::<Vec<_>>();
+            assert_eq!(found, [&expected]);
+            assert_eq!(document.get("apiVersion").is_some(), !group.is_empty());
         }
     }
 
     #[test]
-    fn what_is_not_served_is_not_there() {
-        for path in ["/api/v2", "/apis/nope", "/apis/apps/v2", "/apis/apps/v1/more", "/apis//v1"] {
-            assert_eq!(below(path, &[]), None, "{path}");
+    fn only_what_is_served() {
+        assert!(page("/apis/internal.apiserver.k8s.io", &by_default).unwrap().is_none());
+        assert!(page("/apis/certificates.k8s.io/v1beta1", &by_default).is_err());
+        let cases = [("/api/", true), ("/api/v1", true), ("/apis/apps/v1/", true), ("/apis/x", false)];
+        for (path, found) in cases {
+            assert_eq!(page(path, &by_default).unwrap().is_some(), found, "{path}");
         }
-        assert_eq!(below("/apis/apps", &[]).unwrap()["preferredVersion"]["groupVersion"], "apps/v1");
     }
 }

@@ -11,7 +11,7 @@ use crate::registry::Act;
 use crate::request::{Call, Response};
 use crate::resource::Resource;
 use crate::server::Server;
-use crate::{convert, route, subresource};
+use crate::{body, convert, route, subresource};
 
 mod content;
 mod patch;
@@ -27,7 +27,7 @@ pub use content::decode;
 /// Whatever is wrong with it.
 pub async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
     if !call.info.is_resource {
-        let handler = route::route(&call.info.path).ok_or_else(Fault::no_such_path)?;
+        let Some(handler) = route::route(&call.info.path) else { return Ok(body::no_such_page()) };
         return handler(server, call).await;
     }
     let Some(kind) = find(&call.info.group, &call.info.version, &call.info.resource)
@@ -176,7 +176,7 @@ impl<'a> Scope<'a> {
 }
 
 /// What format the answer to a request shall have.
-fn format(call: &Call) -> Result<Format, Fault> {
+pub(crate) fn format(call: &Call) -> Result<Format, Fault> {
     negotiation::accept(
         &call.parts.headers,
         call.info.param("pretty").is_some_and(|p| p == "true" || p == "1"),

@@ -144,6 +144,21 @@ pub fn accept(headers: &HeaderMap, pretty: bool, views: bool) -> Result<Format, 
     Err(fault)
 }
 
+/// Whether the first thing in `Accept` that can be had is discovery in one document.
+pub fn wants_aggregated(headers: &HeaderMap) -> bool {
+    let header = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_aggregated = |range: &Range<'_>| {
+        range.kind == "application/json"
+            && [("g", "apidiscovery.k8s.io"), ("v", "v2"), ("as", "APIGroupDiscoveryList")]
+                .iter()
+                .all(|pair| range.params.contains(pair))
+    };
+    ranges(header)
+        .iter()
+        .find(|range| is_aggregated(range) || encoding(range).is_some() && view(range) == Some(View::Object))
+        .is_some_and(is_aggregated)
+}
+
 /// The media type of a request's body, without parameters, in lower case; JSON where it does not say.
 pub fn content_type(headers: &HeaderMap) -> String {
     let text =

@@ -5,6 +5,7 @@
 //! from the table of kinds (`stored: false`). Handlers run after authentication and authorization.
 
 use crate::request::Handler;
+use crate::{discovery, health, version};
 
 /// A path, or all paths below one, and who answers.
 #[derive(Clone, Copy)]
@@ -39,7 +40,7 @@ impl std::fmt::Debug for Virtual {
 }
 
 /// The tables of all modules with paths.
-const ROUTES: &[&[Route]] = &[crate::discovery::ROUTES];
+const ROUTES: &[&[Route]] = &[discovery::ROUTES, health::ROUTES, version::ROUTES];
 
 /// The tables of all modules with virtual resources.
 const VIRTUAL: &[&[Virtual]] = &[];

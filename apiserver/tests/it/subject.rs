@@ -15,6 +15,7 @@ pub(crate) struct Subject {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) code: u16,
+    pub(crate) headers: http::HeaderMap,
     pub(crate) body: Value,
     pub(crate) warnings: Vec<String>,
 }
@@ -42,17 +43,25 @@ impl Subject {
         body: String,
     ) -> Answer {
         let body = if body == "null" { String::new() } else { body };
-        let request = http::Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", content_type)
-            .header("accept", accept)
-            .body(kube::client::Body::from(body.into_bytes()))
-            .unwrap();
+        let headers = [("content-type", content_type), ("accept", accept)];
+        self.request(method, path, &headers, body).await
+    }
+
+    /// Asks with headers and reads the whole answer.
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        self.request("GET", path, headers, String::new()).await
+    }
+
+    async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+        let mut request = http::Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(kube::client::Body::from(body.into_bytes())).unwrap();
         let response = self.client.send(request).await.unwrap();
         let code = response.status().as_u16();
-        let warnings = response
-            .headers()
+        let headers = response.headers().clone();
+        let warnings = headers
             .get_all("warning")
             .iter()
             .map(|value| value.to_str().unwrap_or_default().to_owned())
@@ -60,7 +69,7 @@ impl Subject {
         let bytes = response.into_body().collect().await.unwrap().to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Answer { code, body, warnings }
+        Answer { code, headers, body, warnings }
     }
 
     /// The events of a watch that ends by itself.
