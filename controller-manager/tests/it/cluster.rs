@@ -90,16 +90,6 @@ impl Cluster {
         self.all::<Node>().patch_status(name, &PatchParams::default(), &patch).await.expect("a status");
     }
 
-    /// Whether the API server says which kinds it has. Without that nobody can find what is owned, so tests of
-    /// the garbage collector and of namespaces have no subject.
-    pub(crate) async fn has_discovery(&self) -> bool {
-        let found = self.client.list_api_groups().await.is_ok();
-        if !found {
-            println!("left out: the API server has no discovery");
-        }
-        found
-    }
-
     pub(crate) async fn pods(&self) -> Vec<Pod> {
         self.of::<Pod>().list(&ListParams::default()).await.expect("pods").items
     }

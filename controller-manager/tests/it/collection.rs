@@ -34,9 +34,6 @@ async fn cascades() {
         ("orphan", DeleteParams::orphan(), true),
     ];
     let cluster = cluster::start("garbage-collector", &[]).await;
-    if !cluster.has_discovery().await {
-        return;
-    }
     for (name, params, outlives) in cases {
         let uid = owner(&cluster).await.metadata.uid.unwrap();
         cluster.make::<Secret>(owned_by(name, &[("owner", &uid)], true)).await;
@@ -57,9 +54,6 @@ async fn cascades() {
 #[tokio::test]
 async fn one_of_two_owners_and_owners_that_never_were() {
     let cluster = cluster::start("garbage-collector", &[]).await;
-    if !cluster.has_discovery().await {
-        return;
-    }
     let uid = owner(&cluster).await.metadata.uid.unwrap();
     let never = "0b5e2f3c-0000-4000-8000-000000000000";
     cluster.make::<Secret>(owned_by("kept", &[("owner", &uid), ("never", never)], false)).await;
@@ -76,9 +70,6 @@ async fn one_of_two_owners_and_owners_that_never_were() {
 #[tokio::test]
 async fn a_namespace_is_emptied_and_goes() {
     let cluster = cluster::start("namespace,serviceaccount", &[]).await;
-    if !cluster.has_discovery().await {
-        return;
-    }
     let namespaces: Api<Namespace> = cluster.all();
     let namespace: Namespace = serde_json::from_value(
         json!({"metadata": {"name": "doomed"}, "spec": {"finalizers": ["kubernetes"]}}),

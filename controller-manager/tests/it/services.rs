@@ -59,9 +59,6 @@ async fn endpoints_follow_pods() {
         .await
         .unwrap();
     cluster.until("the other gone", || async { counts(&cluster).await == [1, 0, 1, 0] }).await;
-    if !cluster.has_discovery().await {
-        return;
-    }
     cluster.of::<Service>().delete("web", &DeleteParams::default()).await.unwrap();
     cluster
         .until("nothing left", || async {

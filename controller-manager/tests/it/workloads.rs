@@ -64,9 +64,6 @@ async fn a_deployment_rolls_out_forth_and_back_and_goes() {
     let deployment: Deployment = cluster.of().get("web").await.unwrap();
     assert_eq!(deployment.metadata.annotations.unwrap()["deployment.kubernetes.io/revision"], "3");
     assert_eq!(cluster.of::<ReplicaSet>().list(&Default::default()).await.unwrap().items.len(), 2);
-    if !cluster.has_discovery().await {
-        return;
-    }
     let foreground = client::kube::api::DeleteParams::foreground();
     cluster.of::<Deployment>().delete("web", &foreground).await.unwrap();
     cluster
@@ -178,9 +175,6 @@ async fn a_job_runs_to_completion_and_is_removed() {
     let pods = cluster.pods().await;
     assert_eq!(pods.len(), 3);
     assert!(pods.iter().all(|pod| pod.metadata.finalizers.is_none()), "nothing holds them");
-    if !cluster.has_discovery().await {
-        return;
-    }
     cluster.patch::<Job>("j", json!({"spec": {"ttlSecondsAfterFinished": 0}})).await;
     cluster
         .tend_until("nothing is left", || async {
