@@ -5,7 +5,7 @@ use client::event::{Recorder, Severity};
 use client::k8s_openapi::api::core::v1::{Endpoints, Pod, Service};
 use client::kube::api::{DeleteParams, PostParams};
 use client::kube::{Api, Client};
-use client::object::found;
+use client::object::{found, is_namespace_terminating};
 use client::{Cache, Key, Next, Queue};
 
 use crate::endpointslice::{member, wake_services};
@@ -57,6 +57,9 @@ impl State {
             Some(_) => (api.replace(&key.name, &PostParams::default(), &wanted).await, "update"),
             None => (api.create(&PostParams::default(), &wanted).await, "create"),
         };
+        if written.as_ref().is_err_and(is_namespace_terminating) {
+            return Ok(Next::Wait);
+        }
         if let Err(error) = &written
             && client::object::status_code(error) != Some(409)
         {

@@ -8,7 +8,7 @@ use client::k8s_openapi::api::core::v1::{Node, Pod, Service};
 use client::k8s_openapi::api::discovery::v1::EndpointSlice;
 use client::kube::api::{DeleteParams, PostParams};
 use client::kube::{Api, Client};
-use client::object::{controller_of, found};
+use client::object::{controller_of, found, is_namespace_terminating};
 use client::{Cache, Change, Key, Next, Queue};
 
 use crate::caches::BY_CONTROLLER;
@@ -136,6 +136,9 @@ impl State {
             self.expectations.expect_creations(uid, 1);
             if let Err(error) = api.create(&PostParams::default(), &slice).await {
                 self.expectations.creation_ended(uid);
+                if is_namespace_terminating(&error) {
+                    return Ok(());
+                }
                 return Err(error).context("could not create an EndpointSlice");
             }
         }

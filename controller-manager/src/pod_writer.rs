@@ -7,7 +7,7 @@ use client::event::{Recorder, Severity};
 use client::k8s_openapi::api::core::v1::Pod;
 use client::kube::api::{DeleteParams, PostParams, Preconditions};
 use client::kube::{Api, Client, Resource};
-use client::object::status_code;
+use client::object::{is_namespace_terminating, status_code};
 use futures::future::join_all;
 
 use crate::expectation::Expectations;
@@ -73,7 +73,7 @@ impl PodWriter {
             Err(error) => {
                 self.expectations.creation_ended(owner.meta().uid.as_deref().unwrap_or_default());
                 let text = message(&error);
-                if status_code(&error) == Some(403) && text.contains("because it is being terminated") {
+                if is_namespace_terminating(&error) {
                     return Ok(false);
                 }
                 let event = format!("Error creating: {text}");

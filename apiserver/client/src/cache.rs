@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use parking_lot::RwLock;
@@ -169,7 +171,7 @@ impl<K: Kind> Cache<K> {
     /// # Errors
     /// None short of a bug: the watch's stream never ends.
     pub async fn follow(self, api: Api<K>, config: watcher::Config) -> anyhow::Result<()> {
-        let mut events = pin!(watcher(api, config).default_backoff());
+        let mut events = pin!(watcher(api, config).backoff(Retries::default()));
         let mut fresh: BTreeMap<Key, Arc<K>> = BTreeMap::new();
         while let Some(event) = events.next().await {
             match event {
@@ -196,6 +198,40 @@ impl<K: Kind> Cache<K> {
         let fresh = objects.into_iter().map(|object| (Key::of(&object), Arc::new(object))).collect();
         self.inner.state.write().replace(fresh);
         self.inner.synced.send_replace(true);
+    }
+}
+
+/// Pauses between failed lists and watches: doubling, from the first anew once something was heard.
+///
+/// The longest is far below upstream's 30 s: on a small cluster the API server is back within a second of its crash,
+/// and whoever waits longer than needed makes that crash last.
+#[derive(Debug)]
+pub struct Retries(Duration);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self(Self::FIRST)
+    }
+}
+
+impl Retries {
+    const FIRST: Duration = Duration::from_millis(200);
+    const LONGEST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Retries {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let pause = self.0;
+        self.0 = (pause * 2).min(Self::LONGEST);
+        Some(pause)
+    }
+}
+
+impl Backoff for Retries {
+    fn reset(&mut self) {
+        self.0 = Self::FIRST;
     }
 }
 

@@ -89,6 +89,13 @@ pub fn status_code(error: &kube::Error) -> Option<u16> {
     }
 }
 
+/// Whether a call failed because its namespace is being deleted and takes nothing new: nobody needs to be told of that.
+pub fn is_namespace_terminating(error: &kube::Error) -> bool {
+    let kube::Error::Api(status) = error else { return false };
+    let mut causes = status.details.iter().flat_map(|details| &details.causes);
+    status.code == 403 && causes.any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 /// Turns "not found" into `None`, and leaves other failures as they are.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use client::cache::Retries;
 use client::kube::core::{ApiResource, DynamicObject, PartialObjectMeta};
 use client::kube::runtime::WatchStreamExt as _;
 use client::kube::runtime::watcher::{self, Event, watcher};
@@ -132,7 +133,7 @@ async fn follow(
     hint: Option<mpsc::Sender<()>>,
 ) -> anyhow::Result<()> {
     let api: Api<PartialObjectMeta<DynamicObject>> = Api::all_with(client, &kind.api);
-    let mut events = pin!(watcher(api, watcher::Config::default()).default_backoff());
+    let mut events = pin!(watcher(api, watcher::Config::default()).backoff(Retries::default()));
     let mut listed = Some(listed);
     let mut fresh: HashSet<Uid> = HashSet::new();
     while let Some(event) = events.next().await {

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Starts the process's log on standard error.
 ///
@@ -13,12 +15,14 @@ pub fn start(verbosity: u8) {
         4..=5 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
+    // The Kubernetes client logs each failed try as an error by itself; whoever made the call knows whether it is one.
+    let filter =
+        Targets::new().with_default(level).with_target("kube_client::client::builder", LevelFilter::OFF);
     // Fails only where a log is running already (several daemons in one test process), which is fine.
     drop(
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
+        tracing_subscriber::registry()
+            .with(tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false))
+            .with(filter)
             .try_init(),
     );
 }
