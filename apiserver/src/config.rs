@@ -192,7 +192,7 @@ impl daemon::Settings for Settings {
         ),
         Flag::many(
             "kubelet-preferred-address-types",
-            "Hostname,InternalDNS,InternalIP,ExternalDNS,ExternalIP",
+            "InternalIP,ExternalIP,Hostname,InternalDNS,ExternalDNS",
             "which of a node's addresses to call, in order of preference",
         ),
         Flag::one("requestheader-client-ca-file", "", "the authority of front proxies"),

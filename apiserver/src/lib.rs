@@ -17,6 +17,7 @@ pub mod admission;
 mod allocate;
 pub mod authn;
 pub mod authz;
+pub mod backend;
 pub mod body;
 pub mod bootstrap;
 pub mod cache;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::allocate::NodePorts;
 use crate::authn::Authenticators;
 use crate::authz::Rbac;
+use crate::backend::Backends;
 use crate::cache::{Cache, Entry};
 use crate::config::Settings;
 use crate::fault::Fault;
@@ -41,6 +42,7 @@ pub struct Server {
     system: User,
     authenticators: Authenticators,
     rbac: Rbac,
+    backends: Backends,
     lease: Mutex<Option<(LeaseId, Instant)>>,
     node_ports: NodePorts,
 }
@@ -61,6 +63,7 @@ impl Server {
     /// Where a file that a flag names cannot be used; the message names it.
     pub fn new(settings: Settings, context: daemon::Context, store: Arc<dyn Store>) -> anyhow::Result<Self> {
         let authenticators = Authenticators::read(&settings)?;
+        let backends = Backends::read(&settings)?;
         let resources = Arc::new(Resources::new(&settings.etcd_prefix));
         let cache = Arc::new(Cache::new(resources.all().len()));
         let system = User {
@@ -80,6 +83,7 @@ impl Server {
             system,
             authenticators,
             rbac,
+            backends,
             lease,
             node_ports,
         })
@@ -108,6 +112,11 @@ impl Server {
     /// Who may do what by roles.
     pub(crate) fn rbac(&self) -> &Rbac {
         &self.rbac
+    }
+
+    /// Whom we call ourselves: kubelets, pods, services.
+    pub(crate) fn backends(&self) -> &Backends {
+        &self.backends
     }
 
     /// The stored resources.

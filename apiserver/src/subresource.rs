@@ -5,6 +5,9 @@
 //! resource has the subresource and the verb (by the table of kinds); the handler does the rest, admission included.
 
 mod binding;
+mod log;
+mod place;
+mod stream;
 
 use crate::request::Handler;
 
@@ -28,7 +31,7 @@ impl std::fmt::Debug for Subresource {
 }
 
 /// The tables of all modules with subresources.
-const TABLES: &[&[Subresource]] = &[binding::TABLE];
+const TABLES: &[&[Subresource]] = &[binding::TABLE, log::TABLE, stream::TABLE];
 
 /// The handler of a subresource, if it has one of its own.
 pub fn handler(group: &str, resource: &str, name: &str) -> Option<Handler> {

@@ -4,5 +4,6 @@
 mod discovery;
 mod objects;
 mod reading;
+mod streams;
 mod subject;
 mod watching;
