@@ -12,6 +12,9 @@ use crate::fault::Fault;
 use crate::request::User;
 use crate::server::Server;
 
+mod account;
+pub(crate) mod review;
+
 /// What the authenticators know, read once at start.
 #[derive(Debug, Default)]
 pub struct Authenticators {
@@ -75,8 +78,11 @@ pub async fn authenticate(
     }
     let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) {
-        let user = server.authenticators().tokens.get(token.trim()).cloned();
-        return user.map(authenticated).ok_or_else(Fault::unauthorized);
+        let proven = by_token(server, token.trim(), server.tokens().audiences()).await;
+        return proven.map(|proven| proven.user).map_err(|why| {
+            tracing::debug!(why, "a bearer token was refused");
+            Fault::unauthorized()
+        });
     }
     if server.settings().anonymous_auth {
         return Ok(User {
@@ -86,6 +92,35 @@ pub async fn authenticate(
         });
     }
     Err(Fault::unauthorized())
+}
+
+/// Whom a token belongs to, and which of the audiences asked for it is good for.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) user: User,
+    pub(crate) audiences: Vec<String>,
+}
+
+/// Whom a token belongs to, if it is good for one of these audiences.
+///
+/// # Errors
+/// Where it is nobody's, in upstream's words.
+pub(crate) async fn by_token(server: &Server, token: &str, wanted: &[String]) -> Result<Proven, String> {
+    const INVALID: &str = "invalid bearer token";
+    let tokens = server.tokens();
+    if let Some(user) = server.authenticators().tokens.get(token) {
+        // Fixed tokens are for the API, whatever its audiences are called.
+        let audiences: Vec<String> =
+            tokens.audiences().iter().filter(|name| wanted.contains(name)).cloned().collect();
+        if !audiences.is_empty() || wanted.is_empty() {
+            return Ok(Proven { user: authenticated(user.clone()), audiences });
+        }
+    }
+    let because = |why: String| format!("[{INVALID}, {why}]");
+    let claims = tokens.open(token).map_err(because)?.ok_or(INVALID)?;
+    let audiences = claims.audiences(wanted, tokens.audiences()).map_err(because)?;
+    let user = account::user(server, &claims, crate::object::now()).await.map_err(because)?;
+    Ok(Proven { user: authenticated(user), audiences })
 }
 
 fn authenticated(mut user: User) -> User {

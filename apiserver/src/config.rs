@@ -48,6 +48,8 @@ pub struct Settings {
     pub service_account_jwks_uri: String,
     /// The longest life a token request may ask for; zero: no limit.
     pub service_account_max_token_expiration: Duration,
+    /// Whether tokens that admission asked for live a year, for programs that do not read them again.
+    pub service_account_extend_token_expiration: bool,
     /// Fixed tokens: lines `token,user,uid,"group,group"`.
     pub token_auth_file: Option<PathBuf>,
     /// The authorizers, in order.
@@ -174,6 +176,11 @@ impl daemon::Settings for Settings {
         Flag::many("api-audiences", "", "audiences of the API; the issuers where not given"),
         Flag::one("service-account-jwks-uri", "", "where the signing keys are published"),
         Flag::one("service-account-max-token-expiration", "0", "the longest life of a requested token"),
+        Flag::switch(
+            "service-account-extend-token-expiration",
+            true,
+            "whether tokens of pods live longer than admission asked for",
+        ),
         Flag::one("token-auth-file", "", "fixed tokens, as lines of token,user,uid,\"groups\""),
         Flag::many("authorization-mode", "AlwaysAllow", "the authorizers, in order"),
         Flag::switch("allow-privileged", false, "whether privileged containers are allowed"),
@@ -248,7 +255,6 @@ impl daemon::Settings for Settings {
         "max-requests-inflight",
         "profiling",
         "requestheader-uid-headers",
-        "service-account-extend-token-expiration",
         "service-account-lookup",
         "shutdown-delay-duration",
         "shutdown-send-retry-after",
@@ -301,6 +307,7 @@ impl daemon::Settings for Settings {
             api_audiences: args.many("api-audiences"),
             service_account_jwks_uri: args.text("service-account-jwks-uri"),
             service_account_max_token_expiration: token_life.0,
+            service_account_extend_token_expiration: args.switch("service-account-extend-token-expiration"),
             token_auth_file: args.optional("token-auth-file"),
             authorization_mode: args.many("authorization-mode"),
             allow_privileged: args.switch("allow-privileged"),

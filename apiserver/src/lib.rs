@@ -34,6 +34,7 @@ pub mod negotiation;
 pub mod object;
 pub mod present;
 pub mod print;
+mod question;
 pub mod registry;
 pub mod request;
 pub mod resource;
@@ -46,6 +47,7 @@ pub mod storage;
 pub mod subresource;
 mod tag;
 pub mod tls;
+pub mod token;
 mod version;
 
 pub use config::Settings;

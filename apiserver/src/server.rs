@@ -25,6 +25,7 @@ use crate::registry::update::Part;
 use crate::registry::{Act, Stored};
 use crate::request::{User, Warnings};
 use crate::resource::{Resource, Resources};
+use crate::token::Tokens;
 
 /// How long a reader waits for the cache to reach a revision (upstream's figure).
 const CATCH_UP: Duration = Duration::from_secs(3);
@@ -41,6 +42,7 @@ pub struct Server {
     cache: Arc<Cache>,
     system: User,
     authenticators: Authenticators,
+    tokens: Tokens,
     rbac: Rbac,
     backends: Backends,
     lease: Mutex<Option<(LeaseId, Instant)>>,
@@ -64,6 +66,7 @@ impl Server {
     pub fn new(settings: Settings, context: daemon::Context, store: Arc<dyn Store>) -> anyhow::Result<Self> {
         let authenticators = Authenticators::read(&settings)?;
         let backends = Backends::read(&settings)?;
+        let tokens = Tokens::read(&settings)?;
         let resources = Arc::new(Resources::new(&settings.etcd_prefix));
         let cache = Arc::new(Cache::new(resources.all().len()));
         let system = User {
@@ -82,6 +85,7 @@ impl Server {
             cache,
             system,
             authenticators,
+            tokens,
             rbac,
             backends,
             lease,
@@ -107,6 +111,11 @@ impl Server {
     /// What tells users apart.
     pub fn authenticators(&self) -> &Authenticators {
         &self.authenticators
+    }
+
+    /// What service account tokens are made and checked with.
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Who may do what by roles.

@@ -31,7 +31,7 @@ impl std::fmt::Debug for Subresource {
 }
 
 /// The tables of all modules with subresources.
-const TABLES: &[&[Subresource]] = &[binding::TABLE, log::TABLE, stream::TABLE];
+const TABLES: &[&[Subresource]] = &[binding::TABLE, crate::token::request::TABLE, log::TABLE, stream::TABLE];
 
 /// The handler of a subresource, if it has one of its own.
 pub fn handler(group: &str, resource: &str, name: &str) -> Option<Handler> {

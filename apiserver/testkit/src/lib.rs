@@ -73,6 +73,14 @@ pub async fn start_with(settings: Settings, store: Arc<dyn store::Store>) -> Clu
 
 /// A kubeconfig for a server and an identity.
 pub fn kubeconfig(url: &str, authority: &Authority, identity: &Identity) -> Value {
+    let user = json!({
+        "client-certificate-data": authority::base64(identity.certificate_pem.as_bytes()),
+        "client-key-data": authority::base64(identity.key_pem.as_bytes()),
+    });
+    kubeconfig_of(url, authority, &user)
+}
+
+fn kubeconfig_of(url: &str, authority: &Authority, user: &Value) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Config",
@@ -80,18 +88,18 @@ pub fn kubeconfig(url: &str, authority: &Authority, identity: &Identity) -> Valu
             "server": url,
             "certificate-authority-data": authority::base64(authority.pem().as_bytes()),
         }}],
-        "users": [{"name": "test", "user": {
-            "client-certificate-data": authority::base64(identity.certificate_pem.as_bytes()),
-            "client-key-data": authority::base64(identity.key_pem.as_bytes()),
-        }}],
+        "users": [{"name": "test", "user": user}],
         "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         "current-context": "test",
     })
 }
 
 async fn connect(url: &str, authority: &Authority, identity: &Identity) -> kube::Client {
-    let file: Kubeconfig =
-        serde_json::from_value(kubeconfig(url, authority, identity)).expect("a kubeconfig");
+    connect_with(kubeconfig(url, authority, identity)).await
+}
+
+async fn connect_with(kubeconfig: Value) -> kube::Client {
+    let file: Kubeconfig = serde_json::from_value(kubeconfig).expect("a kubeconfig");
     let config = kube::Config::from_custom_kubeconfig(file, &KubeConfigOptions::default())
         .await
         .expect("a usable kubeconfig");
@@ -107,6 +115,11 @@ impl Cluster {
     /// A client with this name and these groups.
     pub async fn client_as(&self, name: &str, groups: &[&str]) -> kube::Client {
         connect(&self.url, &self.authority, &self.authority.client(name, groups)).await
+    }
+
+    /// A client with a bearer token.
+    pub async fn client_with_token(&self, token: &str) -> kube::Client {
+        connect_with(kubeconfig_of(&self.url, &self.authority, &json!({"token": token}))).await
     }
 
     /// A kubeconfig with this name and these groups, as JSON, which is YAML: write it to a file for a daemon.

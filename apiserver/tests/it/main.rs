@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "the lint exempts tests, and all of this binary is tests")]
 
 mod discovery;
+mod identity;
 mod objects;
 mod reading;
 mod streams;

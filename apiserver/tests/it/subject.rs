@@ -1,5 +1,8 @@
 //! What the suite runs against, and how it speaks to it.
 
+use std::sync::Arc;
+
+use apiserver::config::Settings;
 use client::kube;
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -7,7 +10,7 @@ use testkit::Cluster;
 
 /// A server on a store in memory.
 pub(crate) struct Subject {
-    pub(crate) cluster: Cluster,
+    pub(crate) cluster: Arc<Cluster>,
     client: kube::Client,
 }
 
@@ -22,9 +25,19 @@ pub(crate) struct Answer {
 
 impl Subject {
     pub(crate) async fn start() -> Self {
-        let cluster = testkit::start().await;
+        Self::start_with(Settings::for_tests()).await
+    }
+
+    pub(crate) async fn start_with(settings: Settings) -> Self {
+        let cluster = testkit::start_with(settings, Arc::new(store::memory::Memory::new())).await;
         let client = cluster.client();
-        Self { cluster, client }
+        Self { cluster: Arc::new(cluster), client }
+    }
+
+    /// The same server, asked with this bearer token and nothing else.
+    pub(crate) async fn with_token(&self, token: &str) -> Self {
+        let client = self.cluster.client_with_token(token).await;
+        Self { cluster: Arc::clone(&self.cluster), client }
     }
 
     /// Sends a request with a JSON body and reads the whole answer.
@@ -52,7 +65,14 @@ impl Subject {
         self.request("GET", path, headers, String::new()).await
     }
 
-    async fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: String) -> Answer {
+    /// Sends any request with any headers and reads the whole answer.
+    pub(crate) async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
         let mut request = http::Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
