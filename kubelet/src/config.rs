@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use client::k8s_openapi::api::core::v1::Taint;
 use daemon::{Args, Flag};
 
+use crate::node::threshold::{self, Threshold};
 use crate::pod::name::Layout;
 use crate::runtime::Sockets;
 
@@ -37,6 +38,7 @@ pub struct NodeSettings {
     pub taints: Vec<Taint>,
     pub max_pods: u32,
     pub provider_id: Option<String>,
+    pub thresholds: Vec<Threshold>,
 }
 
 /// Who places pods in the tree of cgroups, and where.
@@ -75,6 +77,11 @@ impl daemon::Settings for Settings {
         Flag::many("register-with-taints", "", "Taints, key=value:effect, for the node when it registers"),
         Flag::one("provider-id", "", "The node's id in its cloud"),
         Flag::one("max-pods", "110", "How many pods the node takes"),
+        Flag::many(
+            "eviction-hard",
+            threshold::DEFAULT,
+            "What must be left of memory and disk, signal<amount",
+        ),
         Flag::many("cluster-dns", "", "The addresses of the cluster's DNS"),
         Flag::one("cluster-domain", "cluster.local", "The cluster's domain"),
         Flag::one(
@@ -110,7 +117,6 @@ impl daemon::Settings for Settings {
         "container-log-max-files",
         "container-log-max-size",
         "cpu-manager-policy",
-        "eviction-hard",
         "eviction-minimum-reclaim",
         "eviction-soft",
         "fail-swap-on",
@@ -200,6 +206,7 @@ fn node(args: &mut Args) -> Option<NodeSettings> {
         taints,
         max_pods: args.required("max-pods")?,
         provider_id: args.optional("provider-id"),
+        thresholds: args.many("eviction-hard"),
     })
 }
 

@@ -24,6 +24,7 @@ use crate::runtime::{Runtime, Sockets};
 pub mod lease;
 pub mod machine;
 pub mod status;
+pub mod threshold;
 
 /// How often the lease is renewed and the runtime asked how it is (upstream's figures for a lease of 40 s).
 const BEAT: Duration = Duration::from_secs(10);
@@ -142,7 +143,7 @@ impl Node {
             capacity: &self.capacity,
             info: machine::info(version),
             runtime: agent.runtime.conditions().await.map_err(|failure| failure.to_string()),
-            pressure: machine::pressure(&self.settings.layout.root),
+            pressure: machine::pressure(&self.settings.layout.root, &self.settings.node.thresholds),
             now: Timestamp::now(),
         })
     }

@@ -8,12 +8,7 @@ use std::path::Path;
 use client::k8s_openapi::api::core::v1::NodeSystemInfo;
 use client::k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// Memory below which the node counts as short of it (upstream's eviction threshold).
-const LEAST_MEMORY_KIB: u64 = 100 << 10;
-/// One part in so many of the disk's bytes must be free (upstream's eviction threshold of 10 %).
-const LEAST_DISK: u64 = 10;
-/// The same for inodes (5 %).
-const LEAST_INODES: u64 = 20;
+use super::threshold::{Left, Signal, Threshold};
 
 /// What the node is short of.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,13 +44,20 @@ pub fn capacity(root: &Path, pods: u32) -> io::Result<BTreeMap<String, Quantity>
     Ok(amounts.map(|(name, amount)| (name.to_owned(), Quantity(amount))).into())
 }
 
-/// What the machine is short of now.
-pub fn pressure(root: &Path) -> Pressure {
+/// What the machine is short of now, by these thresholds.
+pub fn pressure(root: &Path, thresholds: &[Threshold]) -> Pressure {
+    let crossed = |signal, free, whole| {
+        thresholds.iter().any(|threshold| threshold.is_crossed(signal, Left { free, whole }))
+    };
+    let memory = memory("MemAvailable")
+        .zip(memory("MemTotal"))
+        .is_some_and(|(free, whole)| crossed(Signal::Memory, free << 10, whole << 10));
     let disk = rustix::fs::statvfs(root).is_ok_and(|disk| {
-        disk.f_bavail < disk.f_blocks / LEAST_DISK
-            || (disk.f_files > 0 && disk.f_favail < disk.f_files / LEAST_INODES)
+        crossed(Signal::Disk, disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize)
+            // A file system that makes inodes as they are needed reports none.
+            || (disk.f_files > 0 && crossed(Signal::Inodes, disk.f_favail, disk.f_files))
     });
-    Pressure { memory: memory("MemAvailable").is_some_and(|free| free < LEAST_MEMORY_KIB), disk }
+    Pressure { memory, disk }
 }
 
 /// The architecture as Go names it.
