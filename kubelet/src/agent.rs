@@ -20,6 +20,7 @@ use crate::pod::{self, Member};
 use crate::reference::References;
 use crate::runtime::Runtime;
 use crate::runtime::sandbox::Surroundings;
+use crate::serve::stream::Sessions;
 
 /// The shared parts of one kubelet.
 pub struct Agent {
@@ -40,6 +41,7 @@ pub struct Agent {
     pub services: Cache<Service>,
     pub reports: Reports,
     pub bells: Bells,
+    pub sessions: Sessions,
 }
 
 impl fmt::Debug for Agent {

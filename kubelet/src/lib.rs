@@ -124,6 +124,7 @@ async fn assemble(
         events,
         services: Cache::default(),
         reports: Reports::default(),
+        sessions: serve::stream::Sessions::default(),
         bells,
         runtime,
     }))

@@ -121,6 +121,11 @@ pub fn uid(pod: &Pod) -> Arc<str> {
     pod.metadata.uid.as_deref().unwrap_or_default().into()
 }
 
+/// The uid by which the runtime knows the pod: a static pod has that of its manifest, its picture another.
+pub fn runtime_uid(pod: &Pod) -> Arc<str> {
+    annotation(pod, MIRROR).map_or_else(|| uid(pod), Arc::from)
+}
+
 pub fn name(pod: &Pod) -> &str {
     pod.metadata.name.as_deref().unwrap_or_default()
 }

@@ -33,6 +33,7 @@ pub mod caller;
 pub mod figures;
 pub mod lists;
 pub mod logs;
+pub mod stream;
 
 /// What an answer is made of.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -69,7 +70,10 @@ struct Route {
     serve: fn(Call) -> BoxFuture<'static, Response<Body>>,
 }
 
-/// What the kubelet answers. The streams (`exec`, `attach`, `portForward`) are rows like the others.
+/// A stream is asked for by GET over WebSocket and by POST over SPDY.
+const STREAM: &[Method] = &[Method::GET, Method::POST];
+
+/// What the kubelet answers.
 const ROUTES: &[Route] = &[
     Route {
         methods: &[Method::GET],
@@ -79,6 +83,9 @@ const ROUTES: &[Route] = &[
     Route { methods: &[Method::GET], path: "pods", serve: |call| Box::pin(lists::pods(call)) },
     Route { methods: &[Method::GET], path: "containerLogs", serve: |call| Box::pin(logs::serve(call)) },
     Route { methods: &[Method::GET], path: "stats/summary", serve: |call| Box::pin(figures::summary(call)) },
+    Route { methods: STREAM, path: "exec", serve: |call| Box::pin(stream::exec(call)) },
+    Route { methods: STREAM, path: "attach", serve: |call| Box::pin(stream::attach(call)) },
+    Route { methods: STREAM, path: "portForward", serve: |call| Box::pin(stream::port_forward(call)) },
 ];
 
 /// A short answer in plain text.

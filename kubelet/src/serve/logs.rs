@@ -43,8 +43,7 @@ pub async fn serve(call: Call) -> Response<Body> {
             format!("container \"{container}\" not found in pod \"{name}\"\n"),
         );
     }
-    // A static pod is known by the uid of its manifest, its picture by its own.
-    let uid = pod::annotation(&pod, pod::MIRROR).map_or_else(|| pod::uid(&pod), Arc::from);
+    let uid = pod::runtime_uid(&pod);
     let observed = match observe(&call.agent.runtime, &uid, &Observed::default()).await {
         Ok(observed) => observed,
         Err(failure) => return text(StatusCode::INTERNAL_SERVER_ERROR, failure.to_string()),
