@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use apiserver::Server;
@@ -45,6 +46,14 @@ impl std::fmt::Debug for Cluster {
 /// Starts an API server with everything at its default.
 pub async fn start() -> Cluster {
     start_with(Settings::for_tests(), Arc::new(store::memory::Memory::new())).await
+}
+
+/// Starts an API server that shows this certificate and key to kubelets.
+pub async fn start_with_kubelets(certificate: PathBuf, key: PathBuf) -> Cluster {
+    let mut settings = Settings::for_tests();
+    settings.kubelet_client_certificate = Some(certificate);
+    settings.kubelet_client_key = Some(key);
+    start_with(settings, Arc::new(store::memory::Memory::new())).await
 }
 
 /// Starts an API server with these settings on this store.

@@ -170,16 +170,39 @@ impl Namespace {
         let listener = self.inside(move || TcpListener::bind(address).expect("a free port"));
         std::thread::spawn(move || {
             for inner in listener.incoming().flatten() {
-                let Ok(outer) = TcpStream::connect(address) else { continue };
-                for (from, to) in [(&inner, &outer), (&outer, &inner)] {
-                    let (mut from, mut to) =
-                        (from.try_clone().expect("a file"), to.try_clone().expect("a file"));
-                    std::thread::spawn(move || {
-                        drop(std::io::copy(&mut from, &mut to));
-                        drop(to.shutdown(std::net::Shutdown::Write));
-                    });
+                if let Ok(outer) = TcpStream::connect(address) {
+                    join(&inner, &outer);
                 }
             }
+        });
+    }
+
+    /// Makes an address inside, such as a daemon's on loopback, reachable from the test's own namespace.
+    ///
+    /// # Panics
+    /// Where the address is taken outside.
+    pub fn expose(&self, address: SocketAddr) {
+        let listener = TcpListener::bind(address).expect("a free port");
+        let namespace = Self { name: self.name.clone() };
+        // It only looks; the one that was made removes the namespace.
+        let namespace = std::mem::ManuallyDrop::new(namespace);
+        std::thread::spawn(move || {
+            for outer in listener.incoming().flatten() {
+                if let Ok(inner) = namespace.inside(move || TcpStream::connect(address)) {
+                    join(&outer, &inner);
+                }
+            }
+        });
+    }
+}
+
+/// Copies bytes both ways, as long as there are any.
+fn join(one: &TcpStream, other: &TcpStream) {
+    for (from, to) in [(one, other), (other, one)] {
+        let (mut from, mut to) = (from.try_clone().expect("a file"), to.try_clone().expect("a file"));
+        std::thread::spawn(move || {
+            drop(std::io::copy(&mut from, &mut to));
+            drop(to.shutdown(std::net::Shutdown::Write));
         });
     }
 }
