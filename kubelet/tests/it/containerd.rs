@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use ring::digest::{SHA256, digest};
 use serde_json::json;
+use testkit::netns::Namespace;
 
 /// The one image: busybox.
 pub(crate) const IMAGE: &str = "isopod.local/busybox:1";
@@ -14,6 +15,8 @@ const PAUSE: &str = "isopod.local/pause:1";
 pub(crate) struct Containerd {
     folder: PathBuf,
     process: Child,
+    // Its own: the bridge that the pods hang on is nobody else's.
+    _network: Namespace,
 }
 
 impl Containerd {
@@ -22,17 +25,21 @@ impl Containerd {
         let cni = folder.join("cni");
         std::fs::create_dir_all(&cni).unwrap();
         std::fs::write(cni.join("10-test.conflist"), network(folder)).unwrap();
-        std::fs::write(folder.join("containerd.toml"), config(folder)).unwrap();
+        let streams = crate::node::free_port();
+        std::fs::write(folder.join("containerd.toml"), config(folder, streams)).unwrap();
         let log = std::fs::File::create(folder.join("containerd.log")).unwrap();
-        // Its own network namespace: the bridge that the pods hang on is nobody else's.
-        let process = Command::new("unshare")
-            .args(["--net", "sh", "-c", "ip link set lo up && exec containerd -c \"$0\""])
+        let network = Namespace::new("containerd");
+        let process = network
+            .command("containerd")
+            .arg("-c")
             .arg(folder.join("containerd.toml"))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let this = Self { folder: folder.to_owned(), process };
+        // The kubelet reaches it on loopback, as where both are in one namespace.
+        network.expose(([127, 0, 0, 1], streams).into());
+        let this = Self { folder: folder.to_owned(), process, _network: network };
         this.load(IMAGE, &json!({"Cmd": ["sh"], "Env": ["PATH=/bin"]})).await;
         this.load(PAUSE, &json!({"Entrypoint": ["/bin/busybox", "sleep", "1000000"], "Env": ["PATH=/bin"]}))
             .await;
@@ -96,7 +103,7 @@ impl Drop for Containerd {
     }
 }
 
-fn config(folder: &Path) -> String {
+fn config(folder: &Path, streams: u16) -> String {
     let place = folder.display();
     format!(
         r#"version = 2
@@ -109,6 +116,8 @@ state = "{place}/state"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE}"
   restrict_oom_score_adj = true
+  stream_server_address = "127.0.0.1"
+  stream_server_port = "{streams}"
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "native"
   [plugins."io.containerd.grpc.v1.cri".cni]

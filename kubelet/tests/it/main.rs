@@ -4,6 +4,8 @@
 mod containerd;
 #[cfg(test)]
 mod node;
+#[cfg(test)]
+mod streams;
 
 use client::k8s_openapi::api::coordination::v1::Lease;
 use client::k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};

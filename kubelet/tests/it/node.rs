@@ -11,6 +11,7 @@ use client::kube::core::{ApiResource, GroupVersionKind};
 use client::kube::runtime::wait::await_condition;
 use client::kube::{Api, Client};
 use serde_json::json;
+use testkit::Authority;
 
 use crate::containerd::Containerd;
 
@@ -33,10 +34,17 @@ pub(crate) async fn patiently<T>(what: &str, mut ask: impl FnMut() -> Option<T>)
     tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("in vain: {what}"))
 }
 
+/// A port that nobody has.
+pub(crate) fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 pub(crate) struct Bench {
     kubelet: Option<Child>,
     containerd: Containerd,
     cluster: testkit::Cluster,
+    /// Signs what kubelet and API server show each other.
+    kubelets: Authority,
     port: u16,
     // The last to go: everything is in it.
     folder: tempfile::TempDir,
@@ -45,16 +53,25 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let cluster = testkit::start().await;
         let containerd = Containerd::start(folder.path()).await;
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let serving = cluster.authority.server();
-        let file = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        let port = free_port();
+        let file = |name: &str, text: &str| {
+            std::fs::write(folder.path().join(name), text).unwrap();
+            folder.path().join(name)
+        };
+        let kubelets = Authority::new();
+        let (serving, calling) = (kubelets.server(), kubelets.client("kube-apiserver", &[]));
+        let cluster = testkit::start_with_kubelets(
+            file("calling.pem", &calling.certificate_pem),
+            file("calling.key", &calling.key_pem),
+        )
+        .await;
         file("kubeconfig", &cluster.kubeconfig("system:node:n1", &["system:masters"]));
-        file("ca.pem", &cluster.authority.pem());
+        file("admin", &cluster.kubeconfig("admin", &["system:masters"]));
+        file("ca.pem", &kubelets.pem());
         file("tls.pem", &serving.certificate_pem);
         file("tls.key", &serving.key_pem);
-        let mut bench = Self { kubelet: None, containerd, cluster, port, folder };
+        let mut bench = Self { kubelet: None, containerd, cluster, kubelets, port, folder };
         bench
             .make(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}))
             .await;
@@ -149,7 +166,7 @@ impl Bench {
         }
     }
 
-    fn kubelet_log(&self) -> String {
+    pub(crate) fn kubelet_log(&self) -> String {
         let log = std::fs::read_to_string(self.path("kubelet.log")).unwrap_or_default();
         log.lines()
             .filter(|line| !NOISE.iter().any(|noise| line.contains(noise)))
@@ -166,6 +183,14 @@ impl Bench {
     /// Runs a command in the one running container of this name.
     pub(crate) async fn exec(&self, container: &str, command: &[&str]) {
         self.containerd.exec(container, command).await;
+    }
+
+    /// The command that people use, as the administrator.
+    pub(crate) fn kubectl(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = tokio::process::Command::new("kubectl");
+        command.arg("--kubeconfig").arg(self.path("admin")).args(args).kill_on_drop(true);
+        command.env("HOME", self.folder.path());
+        command
     }
 
     /// Waits until nothing of any pod is left on the node.
@@ -185,9 +210,9 @@ impl Bench {
 
     /// What the kubelet's own API says to somebody.
     pub(crate) async fn get(&self, user: &str, path: &str) -> String {
-        let identity = self.cluster.authority.client(user, &[]);
+        let identity = self.kubelets.client(user, &[]);
         let url = format!("https://127.0.0.1:{}", self.port);
-        let file = testkit::kubeconfig(&url, &self.cluster.authority, &identity);
+        let file = testkit::kubeconfig(&url, &self.kubelets, &identity);
         let file: Kubeconfig = serde_json::from_value(file).unwrap();
         let options = KubeConfigOptions::default();
         let config = client::kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();

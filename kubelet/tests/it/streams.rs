@@ -1,0 +1,193 @@
+//! Commands, attachments, copies and port forwards, as `kubectl` asks for them through the API server.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use client::k8s_openapi::api::core::v1::Pod;
+use client::kube::Api;
+use serde_json::json;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+
+use crate::containerd;
+use crate::node::{Bench, is_ready};
+
+/// Longer than any one command takes.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// More than any buffer on the way holds.
+const MUCH: usize = 5 << 20;
+
+/// A node with a pod to talk to; `websocket` says which way `kubectl` goes.
+struct Stage {
+    bench: Bench,
+    websocket: &'static str,
+}
+
+impl Stage {
+    fn kubectl(&self, args: &[&str]) -> tokio::process::Command {
+        let mut command = self.bench.kubectl(args);
+        command.env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", self.websocket);
+        command.env("KUBECTL_PORT_FORWARD_WEBSOCKETS", self.websocket);
+        command
+    }
+
+    async fn run(&self, args: &[&str], input: &[u8]) -> Output {
+        let mut command = self.kubectl(args);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let feeding = async {
+            // Nobody may want all of it.
+            drop(stdin.write_all(input).await);
+            drop(stdin);
+        };
+        let both = async { tokio::join!(feeding, child.wait_with_output()).1.unwrap() };
+        tokio::time::timeout(PATIENCE, both).await.unwrap_or_else(|_| panic!("{args:?} takes too long"))
+    }
+
+    /// What `kubectl` said, after its success.
+    async fn ok(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let output = self.run(args, input).await;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}\n{}", self.bench.kubelet_log());
+        output.stdout
+    }
+
+    async fn commands(&self) {
+        let script = "cat; echo oops >&2; exit 7";
+        let output = self.run(&["exec", "-i", "web", "--", "sh", "-c", script], b"hello").await;
+        assert_eq!(output.status.code(), Some(7));
+        assert_eq!(output.stdout, b"hello");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(errors, "oops\ncommand terminated with exit code 7\n");
+        assert_eq!(self.ok(&["exec", "web", "--", "echo", "a b", "c&d=e"], b"").await, b"a b c&d=e\n");
+
+        let much: Vec<u8> =
+            (0..MUCH as u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        assert!(self.ok(&["exec", "-i", "web", "--", "cat"], &much).await == much);
+
+        for (args, expected) in [
+            (&["exec", "web", "-c", "no", "--", "true"][..], "container no is not valid for pod web"),
+            (&["exec", "web", "--", "/none"][..], "no such file or directory"),
+        ] {
+            let output = self.run(args, b"").await;
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(!output.status.success() && errors.contains(expected), "{args:?}: {errors}");
+        }
+    }
+
+    async fn terminal(&self) {
+        let size = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; tty; echo sized; exit 3";
+        let exec = self.kubectl(&["exec", "-it", "web", "--", "sh", "-c", size]);
+        let exec = exec.as_std();
+        let words: Vec<String> = exec
+            .get_args()
+            .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
+            .collect();
+        let line = format!("stty rows 33 cols 77; kubectl {}", words.join(" "));
+        let mut script = tokio::process::Command::new("script");
+        script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).kill_on_drop(true);
+        for (key, value) in exec.get_envs() {
+            script.env(key, value.unwrap());
+        }
+        let output = script.stdin(Stdio::null()).output();
+        let output = tokio::time::timeout(PATIENCE, output).await.expect("the terminal has a size").unwrap();
+        let words = String::from_utf8_lossy(&output.stdout);
+        assert!(words.contains("/dev/pts/") && words.contains("sized\r\n"), "{words:?}");
+        assert_eq!(output.status.code(), Some(3), "{words:?}");
+    }
+
+    async fn copies(&self) {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..MUCH as u32).map(|index| (index.wrapping_mul(40_503) >> 7) as u8).collect();
+        let (there, back) = (folder.path().join("there"), folder.path().join("back"));
+        std::fs::write(&there, &bytes).unwrap();
+        self.ok(&["cp", there.to_str().unwrap(), "web:/tmp/copied"], b"").await;
+        self.ok(&["cp", "web:/tmp/copied", back.to_str().unwrap()], b"").await;
+        assert!(std::fs::read(&back).unwrap() == bytes);
+    }
+
+    async fn attachment(&self, pod: &str) {
+        let said = self.ok(&["attach", "-i", pod], b"one\ntwo\n").await;
+        assert_eq!(String::from_utf8_lossy(&said), "got one\ngot two\nover\n");
+    }
+
+    async fn ports(&self) {
+        let mut child = self
+            .kubectl(&["port-forward", "web", ":8080", ":9"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut ports = Vec::new();
+        while ports.len() < 2 {
+            let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
+            let line = line.unwrap_or_else(|| panic!("{}", self.bench.kubelet_log()));
+            if let Some(rest) = line.strip_prefix("Forwarding from 127.0.0.1:") {
+                ports.push(rest.split(' ').next().unwrap().parse::<u16>().unwrap());
+            }
+        }
+        let get = || async {
+            let mut stream = TcpStream::connect(("127.0.0.1", ports[0])).await.unwrap();
+            stream.write_all(b"GET /big HTTP/1.0\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            assert!(answer.starts_with(b"HTTP/1.1 200") || answer.starts_with(b"HTTP/1.0 200"));
+            answer.len()
+        };
+        let asked = futures::future::join_all((0..8).map(|_| get()));
+        let lengths =
+            tokio::time::timeout(PATIENCE, asked).await.expect("answers through the forwarded port");
+        assert!(lengths.iter().all(|length| *length > 1 << 20), "{lengths:?}");
+
+        // Nobody listens on this one.
+        let mut stream = TcpStream::connect(("127.0.0.1", ports[1])).await.unwrap();
+        let closed =
+            tokio::time::timeout(PATIENCE, stream.read(&mut [0])).await.expect("a closed connection");
+        assert!(matches!(closed, Ok(0) | Err(_)));
+        let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
+        let line = tokio::time::timeout(PATIENCE, errors.next_line()).await.unwrap().unwrap().unwrap();
+        assert!(line.contains("connection refused"), "{line}");
+        child.kill().await.unwrap();
+    }
+}
+
+async fn stage(websocket: &'static str) -> Stage {
+    let bench = Bench::start().await;
+    let pods: Api<Pod> = Api::namespaced(bench.client(), "default");
+    let serves = "dd if=/dev/urandom of=/tmp/big bs=1M count=1 2>/dev/null; touch /tmp/ready; httpd -f -p 8080 -h /tmp";
+    let listens = "while read line; do echo \"got $line\"; done; echo over";
+    let pod = |name: &str, script: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "nodeName": "n1", "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+                "containers": [{
+                    "name": "c", "image": containerd::IMAGE, "command": ["sh", "-c", script],
+                    "stdin": true, "stdinOnce": true,
+                }],
+            },
+        })
+    };
+    let mut web = pod("web", serves);
+    web["spec"]["containers"][0]["readinessProbe"] =
+        json!({"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1});
+    bench.make(web).await;
+    bench.make(pod("listens", listens)).await;
+    for name in ["web", "listens"] {
+        bench.until(&pods, name, |pod| pod.is_some_and(is_ready)).await;
+    }
+    Stage { bench, websocket }
+}
+
+/// Everything that streams, over SPDY.
+#[tokio::test]
+async fn streams_over_spdy() {
+    let stage = stage("false").await;
+    stage.commands().await;
+    stage.terminal().await;
+    stage.copies().await;
+    stage.attachment("listens").await;
+    stage.ports().await;
+}
