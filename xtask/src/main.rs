@@ -1,21 +1,25 @@
-//! What a developer runs: test, tidy, codegen.
+//! What a developer runs: up, down, test, tidy, codegen.
 
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use xtask::report::say;
+use xtask::up;
 
 mod codegen;
-mod package;
 mod tests;
 mod tidy;
+
+/// The commands, for whoever asks for another one.
+const COMMANDS: &str = "up, down, test, tidy, codegen";
 
 fn main() -> ExitCode {
     match dispatch() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            tests::say(&format!("xtask: {error:#}"));
+            say(&format!("xtask: {error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -26,6 +30,11 @@ fn dispatch() -> Result<bool> {
     let mut words = std::env::args().skip(1);
     let repo = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the repository")?;
     match words.next().as_deref() {
+        Some("up") => {
+            let words: Vec<String> = words.collect();
+            up::up(repo, up::Options::parse(&words)?).map(|()| true)
+        }
+        Some("down") => up::down(repo).map(|()| true),
         Some("test") => Ok(tests::run(repo)),
         Some("tidy") => tidy::run(repo).map(|()| true),
         Some("codegen") => {
@@ -41,7 +50,7 @@ fn dispatch() -> Result<bool> {
             let (etcd, cri) = (words.next().context(usage)?, words.next().context(usage)?);
             codegen::wire::run(Path::new(&etcd), Path::new(&cri), repo).map(|()| true)
         }
-        Some(word) => bail!("there is no command {word}; there are: test, tidy, codegen"),
-        None => bail!("name a command: test, tidy, codegen"),
+        Some(word) => bail!("there is no command {word}; there are: {COMMANDS}"),
+        None => bail!("name a command: {COMMANDS}"),
     }
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 /// What building and testing need beyond Rust itself, and why.
-pub(crate) const NEEDED: &[(&str, &str)] = &[
+pub const NEEDED: &[(&str, &str)] = &[
     ("gcc", "SQLite and ring are partly C"),
     ("libc6-dev", "the C library's headers for them"),
     ("protobuf-compiler", "etcd-client's build script runs protoc"),
@@ -18,18 +18,19 @@ pub(crate) const NEEDED: &[(&str, &str)] = &[
     ("runc", "what containerd runs containers with"),
     ("etcd-server", "the store ours is compared with"),
     ("etcd-client", "etcdctl, which must work against ours"),
+    ("strace", "the benchmark counts what the datastore writes"),
     ("openssl", "certificates in tests of other programs"),
 ];
 
-/// Installs what is missing.
+/// Installs what is missing and says which those were.
 ///
 /// # Errors
 /// Where the package manager fails; the message names the packages.
-pub(crate) fn install_missing() -> Result<()> {
+pub fn install_missing() -> Result<String> {
     let missing: Vec<&str> =
         NEEDED.iter().map(|(name, _)| *name).filter(|name| !is_installed(name)).collect();
     if missing.is_empty() {
-        return Ok(());
+        return Ok("all there".to_owned());
     }
     let named = missing.join(" ");
     for words in [vec!["update", "-q"], [vec!["install", "-qy", "--no-install-recommends"], missing].concat()]
@@ -44,7 +45,7 @@ pub(crate) fn install_missing() -> Result<()> {
             bail!("apt-get could not install {named}; install them by hand and run this again");
         }
     }
-    Ok(())
+    Ok(format!("installed {named}"))
 }
 
 fn is_installed(name: &str) -> bool {

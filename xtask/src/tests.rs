@@ -1,13 +1,15 @@
 //! `cargo xtask test`: packages, format, tidiness, lints and every test, closed by one line of counts.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use xtask::package;
+use xtask::report::say;
 
-use crate::{package, tidy};
+use crate::tidy;
 
 /// How many things held and how many did not.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +23,7 @@ struct Counts {
 /// Returns whether nothing failed.
 pub(crate) fn run(repo: &Path) -> bool {
     let mut counts = Counts::default();
-    step(&mut counts, "packages", || package::install_missing().map(|()| Counts { passed: 1, failed: 0 }));
+    step(&mut counts, "packages", || package::install_missing().map(|_| Counts { passed: 1, failed: 0 }));
     step(&mut counts, "format", || cargo(repo, &["fmt", "--all", "--check"]));
     step(&mut counts, "tidy", || tidy::run(repo).map(|()| Counts { passed: 1, failed: 0 }));
     step(&mut counts, "lints", || {
@@ -87,11 +89,6 @@ fn summary(line: &str) -> Option<Counts> {
         before.split_whitespace().last()?.parse().ok()
     };
     Some(Counts { passed: count(" passed;")?, failed: count(" failed;")? })
-}
-
-/// Prints one line; a closed pipe is the reader's choice.
-pub(crate) fn say(line: &str) {
-    drop(writeln!(std::io::stdout(), "{line}"));
 }
 
 #[cfg(test)]

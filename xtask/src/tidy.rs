@@ -6,8 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
-
-use crate::tests::say;
+use xtask::report::say;
 
 /// Everything that may lie at the top level, besides dot-files.
 const TOP: &[&str] = &[

@@ -1,0 +1,93 @@
+//! A LAN in a network namespace: a bridge, the machine on one port, each host on another; no route leads out.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::program::run;
+use crate::site::Site;
+
+/// Where `ip netns` keeps the names of namespaces.
+const NAMES: &str = "/run/netns";
+
+/// The bridge's name inside its namespace.
+const BRIDGE: &str = "lan";
+
+/// Makes the LAN with the machine on it, where it is not there yet.
+///
+/// # Errors
+/// Where `ip` refuses; the message has its words.
+pub fn make(site: &Site) -> Result<()> {
+    let lan = site.lan();
+    if !exists(&lan) {
+        run("ip", &["netns", "add", &lan])?;
+        run("ip", &["-n", &lan, "link", "add", BRIDGE, "type", "bridge"])?;
+        run("ip", &["-n", &lan, "link", "set", BRIDGE, "up"])?;
+    }
+    let link = site.link();
+    if !Path::new("/sys/class/net").join(&link).exists() {
+        plug(&lan, "machine", &["link", "add", &link, "type", "veth"])?;
+        run("ip", &["addr", "add", &format!("{}/24", site.machine()), "dev", &link])?;
+        run("ip", &["link", "set", &link, "up"])?;
+    }
+    Ok(())
+}
+
+/// Makes a host's network namespace and puts it on the LAN.
+///
+/// # Errors
+/// Where `ip` refuses.
+pub fn join(site: &Site, host: &str, number: u8) -> Result<()> {
+    let (lan, namespace) = (site.lan(), site.namespace(host));
+    run("ip", &["netns", "add", &namespace])?;
+    run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
+    plug(&lan, host, &["-n", &namespace, "link", "add", "eth0", "type", "veth"])?;
+    let address = format!("{}/24", site.host_address(number));
+    run("ip", &["-n", &namespace, "addr", "add", &address, "dev", "eth0"])?;
+    run("ip", &["-n", &namespace, "link", "set", "eth0", "up"])?;
+    Ok(())
+}
+
+/// Adds a pair of links with one end in a port of the bridge.
+fn plug(lan: &str, port: &str, pair: &[&str]) -> Result<()> {
+    run("ip", &[pair, &["peer", "name", port, "netns", lan]].concat())?;
+    run("ip", &["-n", lan, "link", "set", port, "master", BRIDGE, "up"])?;
+    Ok(())
+}
+
+/// Removes what [`make`] and [`join`] made, also where only half of it is there; returns the names of what went.
+///
+/// # Errors
+/// Where `ip` refuses.
+pub fn remove(site: &Site) -> Result<Vec<String>> {
+    let mut gone = Vec::new();
+    let link = site.link();
+    if Path::new("/sys/class/net").join(&link).exists() {
+        run("ip", &["link", "delete", &link])?;
+        gone.push(format!("link {link}"));
+    }
+    for name in namespaces(site) {
+        run("ip", &["netns", "delete", &name])?;
+        gone.push(format!("namespace {name}"));
+    }
+    Ok(gone)
+}
+
+/// The site's network namespaces that there are.
+pub fn namespaces(site: &Site) -> Vec<String> {
+    let entries = std::fs::read_dir(NAMES).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.retain(|name| site.owns(name));
+    names.sort();
+    names
+}
+
+/// The file that stands for a namespace.
+pub fn file(namespace: &str) -> String {
+    format!("{NAMES}/{namespace}")
+}
+
+fn exists(namespace: &str) -> bool {
+    Path::new(&file(namespace)).exists()
+}
