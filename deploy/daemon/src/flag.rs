@@ -125,6 +125,11 @@ impl Args {
         values
     }
 
+    /// All values of a list flag as they were given, commas and all: for values that are themselves lists.
+    pub fn each(&self, name: &'static str) -> Vec<String> {
+        self.given.get(name).cloned().unwrap_or_default()
+    }
+
     /// Whether a switch is on.
     pub fn switch(&mut self, name: &'static str) -> bool {
         self.optional(name).unwrap_or(false)
@@ -209,6 +214,20 @@ pub fn parse<S: Settings>(line: &[String]) -> Result<(S, u8, Vec<String>), Vec<S
     }
 }
 
+/// A command line as it may be logged: without the values of flags that end in `token`.
+pub(crate) fn loggable(line: &[String]) -> Vec<String> {
+    let mut secret_follows = false;
+    let loggable = |word: &String| {
+        let (name, value) = word.split_once('=').map_or((word.as_str(), None), |(n, v)| (n, Some(v)));
+        let is_secret = word.starts_with('-') && name.ends_with("token");
+        if std::mem::replace(&mut secret_follows, is_secret && value.is_none()) {
+            return "***".to_owned();
+        }
+        if is_secret && value.is_some() { format!("{name}=***") } else { word.clone() }
+    };
+    line.iter().map(loggable).collect()
+}
+
 /// The text of `--help`.
 pub fn help(name: &str, flags: &[Flag]) -> String {
     let mut out = format!("isopod-{name} {}\n\nFlags:\n", crate::VERSION);
@@ -244,6 +263,13 @@ mod tests {
             let (port, servers, fast) = (args.required("port"), args.many("servers"), args.switch("fast"));
             Some(Self { port: port?, servers, fast })
         }
+    }
+
+    #[test]
+    fn secrets_are_not_logged() {
+        let line = ["--token", "a", "--agent-token=b", "--token-file=c", "--x", "token"].map(str::to_owned);
+        let expected = ["--token", "***", "--agent-token=***", "--token-file=c", "--x", "token"];
+        assert_eq!(loggable(&line), expected);
     }
 
     #[test]

@@ -74,7 +74,7 @@ where
         }
     };
     let outcome = runtime.block_on(async {
-        tracing::info!(version = VERSION, args = ?args, "isopod-{name} started");
+        tracing::info!(version = VERSION, args = ?flag::loggable(&args), "isopod-{name} started");
         let (context, trigger) = Context::new(name);
         context.drain_on_signals(trigger);
         let result = Box::pin(run(settings, context.clone())).await;
