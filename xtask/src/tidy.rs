@@ -45,6 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kubelet", &["client", "proto", "daemon"]),
     ("kubeproxy", &["client", "proto", "daemon", "nft"]),
     ("flannel", &["client", "proto", "daemon", "nft"]),
+    ("supervisor", &["client", "proto", "daemon"]),
     (
         "bundle",
         &[
@@ -56,6 +57,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "kubelet",
             "kubeproxy",
             "scheduler",
+            "supervisor",
         ],
     ),
     ("xtask", &[]),

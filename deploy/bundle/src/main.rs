@@ -1,4 +1,4 @@
-//! Every daemon in one executable: the first argument, or the name it was called by, says which one runs.
+//! The supervisor and every daemon in one executable: its name or its first argument says which of them runs.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -31,13 +31,21 @@ fn main() -> ExitCode {
     if let Some(entry) = called.strip_prefix("isopod-").and_then(entry) {
         return entry(words.into_iter().skip(1).collect());
     }
-    match words.get(1).and_then(|word| entry(word)) {
-        Some(entry) => entry(words.into_iter().skip(2).collect()),
-        None => {
-            let known: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).collect();
-            daemon::log::complain(&format!("{called}: name a daemon first: {}", known.join(", ")));
-            ExitCode::from(USAGE)
+    match words.get(1) {
+        Some(word) if supervisor::knows(word) => {
+            supervisor::main(words.into_iter().skip(1).collect(), supervisor::Programs::Itself)
         }
+        word => match word.and_then(|word| entry(word)) {
+            Some(entry) => entry(words.into_iter().skip(2).collect()),
+            None => {
+                let known: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).collect();
+                daemon::log::complain(&format!(
+                    "{called}: name a command (server, agent, token, help) or a daemon first: {}",
+                    known.join(", ")
+                ));
+                ExitCode::from(USAGE)
+            }
+        },
     }
 }
 
