@@ -25,10 +25,10 @@ pub(super) async fn user(server: &Server, claims: &Claims, now: Timestamp) -> Re
     let found = look(server, "serviceaccounts", namespace, account).await;
     let found =
         found.ok_or_else(|| format!("serviceaccounts {} not found", crate::field::quoted(&account.name)))?;
+    same(&found, account, "service account UID", "claim")?;
     if is_dead(&found, now) {
         return Err(format!("service account {namespace}/{} has been deleted", account.name));
     }
-    same(&found, account, "service account UID", "claim")?;
     if let Some(secret) = &says.secret {
         exists(server, "secrets", namespace, secret, "secret", now).await?;
     }
@@ -89,8 +89,9 @@ async fn exists(
     now: Timestamp,
 ) -> Result<(), String> {
     let found = look(server, resource, namespace, wanted).await;
-    let found = found.filter(|object| !is_dead(object, now)).ok_or(INVALIDATED)?;
-    same(&found, wanted, &format!("{kind} UID"), &format!("service account {kind} ref claim"))
+    let found = found.ok_or(INVALIDATED)?;
+    same(&found, wanted, &format!("{kind} UID"), &format!("service account {kind} ref claim"))?;
+    if is_dead(&found, now) { Err(INVALIDATED.to_owned()) } else { Ok(()) }
 }
 
 fn same(found: &Value, wanted: &Reference, what: &str, claim: &str) -> Result<(), String> {

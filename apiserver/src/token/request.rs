@@ -66,6 +66,7 @@ async fn token(server: &Server, call: Call) -> Result<Response, Fault> {
     is_about(&request, namespace, name)?;
     let account = found(server, "serviceaccounts", namespace, name).await?;
     let now = object::now();
+    is_same(&request, &account, name)?;
     complete(&mut request, &account, server.tokens().audiences(), now);
     let errors = validate(&request);
     if !errors.is_empty() {
@@ -118,6 +119,18 @@ fn is_about(request: &Value, namespace: &str, name: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A request may say which account of that name it means.
+fn is_same(request: &Value, account: &Value, name: &str) -> Result<(), Fault> {
+    let (given, uid) = (object::meta(request, "uid"), object::meta(account, "uid"));
+    if given.is_empty() || given == uid {
+        return Ok(());
+    }
+    let why = format!(
+        "the UID in the token request ({given}) does not match the UID of the service account ({uid})"
+    );
+    Err(Fault::conflict(GROUP, REQUEST.kind, name, &why))
+}
+
 /// Fills in what the request leaves out.
 fn complete(request: &mut Value, account: &Value, audiences: &[String], now: Timestamp) {
     for field in ["name", "namespace", "uid"] {
@@ -159,10 +172,9 @@ async fn bound(server: &Server, request: &Value, namespace: &str, account: &str)
     let reference = match (group, kind) {
         ("", "Pod") => {
             let pod = found(server, "pods", namespace, name).await?;
-            let other = fill::text(&pod, "spec.serviceAccountName");
-            if other != account {
+            if fill::text(&pod, "spec.serviceAccountName") != account {
                 return Err(Fault::bad_request(format!(
-                    "cannot bind token for serviceaccount {account:?} to pod running with serviceaccount {other:?}"
+                    "cannot bind token for serviceaccount {account:?} to pod running with different serviceaccount name."
                 )));
             }
             bound.node = node_of(server, &pod).await?;
@@ -219,7 +231,7 @@ fn claims(
     let named: Vec<String> =
         fill::list(request, "spec.audiences").iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let own = server.tokens().audiences();
-    let for_api = named.iter().all(|name| own.contains(name)) && own.iter().all(|name| named.contains(name));
+    let for_api = named.iter().all(|name| own.contains(name));
     let asked = fill::int(request, "spec.expirationSeconds").unwrap_or_default();
     let extend = server.settings().service_account_extend_token_expiration;
     let (life, warn) = claims::life(asked, bound.pod.is_some(), for_api, extend);
