@@ -5,7 +5,9 @@ use crate::field::quoted;
 use crate::request::{RequestInfo, User};
 use crate::server::Server;
 
+pub(crate) mod node;
 pub mod rbac;
+pub(crate) mod review;
 pub mod rule;
 
 pub use rbac::Rbac;
@@ -14,32 +16,87 @@ use rule::Attributes;
 /// Paths that everybody may ask (upstream's default of `--authorization-always-allow-paths`).
 const ALWAYS: &[&str] = &["/healthz", "/livez", "/readyz"];
 
+/// Who may do everything.
+const MASTERS: &str = "system:masters";
+
+/// What an authorizer says. Where it does not allow, the next one is asked.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the user may.
+    pub allowed: bool,
+    /// Why, or why not; mostly empty.
+    pub reason: String,
+}
+
+impl Verdict {
+    fn allow(reason: impl Into<String>) -> Self {
+        Self { allowed: true, reason: reason.into() }
+    }
+
+    fn pass(reason: impl Into<String>) -> Self {
+        Self { allowed: false, reason: reason.into() }
+    }
+}
+
+/// One of the values of `--authorization-mode`.
+struct Mode {
+    name: &'static str,
+    decide: fn(&Server, &User, &Attributes<'_>) -> Verdict,
+}
+
+const MODES: &[Mode] = &[
+    Mode { name: "AlwaysAllow", decide: |_, _, _| Verdict::allow("") },
+    Mode { name: "AlwaysDeny", decide: |_, _, _| Verdict::pass("Everything is forbidden.") },
+    Mode { name: "Node", decide: node::decide },
+    Mode { name: "RBAC", decide: |server, user, asked| server.rbac().decide(server, user, asked) },
+];
+
+/// Whether there is such an authorizer.
+pub(crate) fn is_mode(name: &str) -> bool {
+    MODES.iter().any(|mode| mode.name == name)
+}
+
+/// What all authorizers together say.
+pub(crate) fn decide(server: &Server, user: &User, asked: &Attributes<'_>) -> Verdict {
+    let is_open = !asked.is_resource && ALWAYS.contains(&asked.path);
+    if is_open || user.groups.iter().any(|group| group == MASTERS) {
+        return Verdict::allow("");
+    }
+    let mut reasons: Vec<String> = Vec::new();
+    for name in &server.settings().authorization_mode {
+        let Some(mode) = MODES.iter().find(|mode| mode.name == name) else { continue };
+        let verdict = (mode.decide)(server, user, asked);
+        if !verdict.reason.is_empty() {
+            reasons.push(verdict.reason);
+        }
+        if verdict.allowed {
+            return Verdict::allow(reasons.join("\n"));
+        }
+    }
+    Verdict::pass(reasons.join("\n"))
+}
+
 /// Whether a user may do what they ask for.
 ///
 /// # Errors
 /// 403 with upstream's text where not.
 pub async fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Result<(), Fault> {
-    if user.groups.iter().any(|group| group == "system:masters")
-        || !info.is_resource && ALWAYS.contains(&info.path.as_str())
-    {
-        return Ok(());
+    let asked = Attributes::of(info);
+    let verdict = decide(server, user, &asked);
+    if verdict.allowed { Ok(()) } else { Err(forbidden(user, &asked, &verdict.reason)) }
+}
+
+/// The answer to who may not.
+fn forbidden(user: &User, asked: &Attributes<'_>, reason: &str) -> Fault {
+    let mut why = refusal(user, asked);
+    if !reason.is_empty() {
+        why.push_str(": ");
+        why.push_str(reason);
     }
-    let attributes = Attributes::of(info);
-    for mode in &server.settings().authorization_mode {
-        let allowed = match mode.as_str() {
-            "AlwaysAllow" => true,
-            "RBAC" => server.rbac().allows(server, user, &attributes),
-            _ => false,
-        };
-        if allowed {
-            return Ok(());
-        }
+    if asked.is_resource {
+        return Fault::forbidden(asked.group, asked.resource, asked.name, &why);
     }
-    let why = refusal(user, &attributes);
-    if info.is_resource {
-        return Err(Fault::forbidden(&info.group, &info.resource, &info.name, &why));
-    }
-    Err(Fault::forbidden_path(&why))
+    Fault::forbidden_path(&why)
 }
 
 /// Why not, in upstream's words.

@@ -52,6 +52,13 @@ fn roles() -> anyhow::Result<Vec<(&'static str, Value)>> {
         .collect()
 }
 
+/// The rules of one of the cluster roles.
+pub(crate) fn rules_of(name: &str) -> Vec<crate::authz::rule::Rule> {
+    let roles = roles().unwrap_or_default();
+    let role = roles.iter().find(|(of, role)| *of == "clusterroles" && role["metadata"]["name"] == name);
+    role.and_then(|(_, role)| serde_json::from_value(role["rules"].clone()).ok()).unwrap_or_default()
+}
+
 /// Makes an object unless it exists; tries until the store answers.
 async fn ensure(server: &Server, group: &str, resource: &str, object: Value) {
     loop {
@@ -70,6 +77,12 @@ async fn ensure(server: &Server, group: &str, resource: &str, object: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nodes_have_rules() {
+        assert!(!rules_of("system:node").is_empty());
+        assert!(rules_of("nobody").is_empty());
+    }
 
     #[test]
     fn the_table_of_roles_is_whole() {

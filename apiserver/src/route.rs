@@ -5,7 +5,7 @@
 //! from the table of kinds (`stored: false`). Handlers run after authentication and authorization.
 
 use crate::request::Handler;
-use crate::{authn, discovery, health, token, version};
+use crate::{authn, authz, discovery, health, token, version};
 
 /// A path, or all paths below one, and who answers.
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Virtual {
 const ROUTES: &[&[Route]] = &[discovery::ROUTES, health::ROUTES, token::discovery::ROUTES, version::ROUTES];
 
 /// The tables of all modules with virtual resources.
-const VIRTUAL: &[&[Virtual]] = &[authn::review::VIRTUAL];
+const VIRTUAL: &[&[Virtual]] = &[authn::review::VIRTUAL, authz::review::VIRTUAL];
 
 /// Who answers a path. The longest match wins.
 pub fn route(path: &str) -> Option<Handler> {

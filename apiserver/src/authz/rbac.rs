@@ -7,7 +7,9 @@ use parking_lot::Mutex;
 use serde::Deserialize;
 use store::Revision;
 
+use super::Verdict;
 use super::rule::{Attributes, Rule, allows};
+use crate::field::quoted;
 use crate::request::User;
 use crate::server::Server;
 
@@ -39,6 +41,8 @@ struct Role {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Binding {
+    #[serde(skip)]
+    name: Box<str>,
     subjects: Option<Box<[Subject]>>,
     role_ref: RoleRef,
 }
@@ -58,8 +62,27 @@ pub struct Rbac {
 
 impl Rbac {
     /// Whether some role that is bound to the user allows what is asked for.
-    pub fn allows(&self, server: &Server, user: &User, asked: &Attributes<'_>) -> bool {
-        self.index(server).allows(user, asked)
+    pub fn decide(&self, server: &Server, user: &User, asked: &Attributes<'_>) -> Verdict {
+        self.index(server).decide(user, asked)
+    }
+
+    /// All rules that a user has in a namespace, or (empty) in the whole cluster; and what is wrong with bindings.
+    pub fn rules(&self, server: &Server, user: &User, namespace: &str) -> (Vec<Rule>, Vec<String>) {
+        let index = self.index(server);
+        let mut found = (Vec::new(), Vec::new());
+        for bound in index.bound(user, namespace) {
+            match bound.rules {
+                Ok(rules) => found.0.extend_from_slice(rules),
+                Err(missing) => found.1.push(missing),
+            }
+        }
+        found
+    }
+
+    /// The rules of a role; `None` where there is no such role.
+    pub fn role(&self, server: &Server, kind: &str, namespace: &str, name: &str) -> Option<Vec<Rule>> {
+        let role = RoleRef { kind: kind.into(), name: name.into() };
+        self.index(server).rules(&role, namespace).ok().map(<[Rule]>::to_vec)
     }
 
     fn index(&self, server: &Server) -> Arc<Index> {
@@ -87,6 +110,7 @@ impl Index {
         for name in ["clusterrolebindings", "rolebindings"] {
             for entry in server.list(GROUP, name, "") {
                 if let Ok(binding) = entry.read() {
+                    let binding = Binding { name: entry.name.clone(), ..binding };
                     index.bindings.entry(entry.namespace.clone()).or_default().push(binding);
                 }
             }
@@ -94,21 +118,75 @@ impl Index {
         index
     }
 
-    fn allows(&self, user: &User, asked: &Attributes<'_>) -> bool {
-        let local = Some(asked.namespace).filter(|namespace| !namespace.is_empty());
-        std::iter::once("").chain(local).any(|namespace| {
-            self.bindings.get(namespace).into_iter().flatten().any(|binding| {
-                let means = |subject: &Subject| is_meant(subject, namespace, user);
-                binding.subjects.iter().flatten().any(means)
-                    && self.rules(&binding.role_ref, namespace).iter().any(|rule| allows(rule, asked))
+    fn decide(&self, user: &User, asked: &Attributes<'_>) -> Verdict {
+        let mut missing = Vec::new();
+        for bound in self.bound(user, asked.namespace) {
+            match bound.rules {
+                Ok(rules) if rules.iter().any(|rule| allows(rule, asked)) => {
+                    return Verdict::allow(format!("RBAC: allowed by {}", bound.source()));
+                }
+                Ok(_) => {}
+                Err(role) if missing.contains(&role) => {}
+                Err(role) => missing.push(role),
+            }
+        }
+        Verdict::pass(match missing.as_slice() {
+            [] => String::new(),
+            [one] => format!("RBAC: {one}"),
+            many => format!("RBAC: [{}]", many.join(", ")),
+        })
+    }
+
+    /// What is bound to a user: in the whole cluster, then in a namespace.
+    fn bound<'a>(&'a self, user: &'a User, namespace: &'a str) -> impl Iterator<Item = Bound<'a>> {
+        let local = Some(namespace).filter(|namespace| !namespace.is_empty());
+        std::iter::once("").chain(local).flat_map(move |namespace| {
+            self.bindings.get(namespace).into_iter().flatten().filter_map(move |binding| {
+                let means = |subject: &&Subject| is_meant(subject, namespace, user);
+                let subject = binding.subjects.iter().flatten().find(means)?;
+                Some(Bound { binding, subject, namespace, rules: self.rules(&binding.role_ref, namespace) })
             })
         })
     }
 
-    fn rules(&self, role: &RoleRef, namespace: &str) -> &[Rule] {
+    /// The rules of a role, or that there is none.
+    fn rules(&self, role: &RoleRef, namespace: &str) -> Result<&[Rule], String> {
         let namespace = if &*role.kind == "ClusterRole" { "" } else { namespace };
         let found = self.roles.get(&(namespace.into(), role.name.clone()));
-        found.and_then(|role| role.rules.as_deref()).unwrap_or_default()
+        found
+            .map(|role| role.rules.as_deref().unwrap_or_default())
+            .ok_or_else(|| format!("{}.{GROUP} {} not found", role.kind.to_lowercase(), quoted(&role.name)))
+    }
+}
+
+/// A binding that means a user, and the rules it gives them.
+struct Bound<'a> {
+    binding: &'a Binding,
+    subject: &'a Subject,
+    namespace: &'a str,
+    rules: Result<&'a [Rule], String>,
+}
+
+impl Bound<'_> {
+    /// Where the rules come from, in upstream's words.
+    fn source(&self) -> String {
+        let (kind, name) = match self.namespace {
+            "" => ("ClusterRoleBinding", self.binding.name.to_string()),
+            namespace => ("RoleBinding", format!("{}/{namespace}", self.binding.name)),
+        };
+        let subject = match &*self.subject.kind {
+            "ServiceAccount" => format!("{}/{}", self.subject.name, self.subject.namespace),
+            _ => self.subject.name.to_string(),
+        };
+        let role = &self.binding.role_ref;
+        format!(
+            "{kind} {} of {} {} to {} {}",
+            quoted(&name),
+            role.kind,
+            quoted(&role.name),
+            self.subject.kind,
+            quoted(&subject)
+        )
     }
 }
 
@@ -161,7 +239,33 @@ mod tests {
         for (name, group, path, expected) in cases {
             let user = User { name: name.into(), groups: vec![group.into()], ..User::default() };
             let info = RequestInfo::parse(&Method::GET, &path.parse().unwrap());
-            assert_eq!(index.allows(&user, &Attributes::of(&info)), expected, "{name} {path}");
+            assert_eq!(index.decide(&user, &Attributes::of(&info)).allowed, expected, "{name} {path}");
+        }
+    }
+
+    #[test]
+    fn reasons() {
+        let mut index = Index::default();
+        let role = json!({"rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
+        index.roles.insert(("x".into(), "r".into()), serde_json::from_value(role).unwrap());
+        for (name, role) in [("a", "gone"), ("b", "r")] {
+            let binding = json!({"subjects": [{"kind": "User", "name": "bob"}],
+                "roleRef": {"kind": "Role", "name": role}});
+            let mut binding: Binding = serde_json::from_value(binding).unwrap();
+            binding.name = name.into();
+            index.bindings.entry("x".into()).or_default().push(binding);
+        }
+        let user = User { name: "bob".into(), ..User::default() };
+        for (path, expected) in [
+            (
+                "/api/v1/namespaces/x/pods/p",
+                "RBAC: allowed by RoleBinding \"b/x\" of Role \"r\" to User \"bob\"",
+            ),
+            ("/api/v1/namespaces/x/secrets/p", "RBAC: role.rbac.authorization.k8s.io \"gone\" not found"),
+            ("/api/v1/namespaces/y/pods/p", ""),
+        ] {
+            let info = RequestInfo::parse(&Method::GET, &path.parse().unwrap());
+            assert_eq!(index.decide(&user, &Attributes::of(&info)).reason, expected);
         }
     }
 }

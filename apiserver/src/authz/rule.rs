@@ -1,26 +1,39 @@
 //! What one rule of a role allows: pure.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::request::RequestInfo;
 
 /// A list of names out of a rule.
-type Names = Box<[Box<str>]>;
+pub(super) type Names = Box<[Box<str>]>;
 
 /// One rule of a role.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Rule {
-    verbs: Option<Names>,
-    api_groups: Option<Names>,
-    resources: Option<Names>,
-    resource_names: Option<Names>,
-    #[serde(rename = "nonResourceURLs")]
-    urls: Option<Names>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) verbs: Option<Names>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) api_groups: Option<Names>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resources: Option<Names>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) resource_names: Option<Names>,
+    #[serde(rename = "nonResourceURLs", skip_serializing_if = "Option::is_none")]
+    pub(super) urls: Option<Names>,
+}
+
+impl Rule {
+    /// The rules that allow everything.
+    pub(super) fn everything() -> [Self; 2] {
+        let all = || Some(Box::from([Box::from("*")]));
+        let on = Self { verbs: all(), api_groups: all(), resources: all(), ..Self::default() };
+        [on, Self { verbs: all(), urls: all(), ..Self::default() }]
+    }
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Attributes<'a> {
     /// Whether it is about a resource.
     pub is_resource: bool,
@@ -38,6 +51,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// The path.
     pub path: &'a str,
+    /// What a list, a watch or a deletion of many is narrowed down to by fields, or empty.
+    pub fields: &'a str,
 }
 
 impl<'a> Attributes<'a> {
@@ -52,6 +67,7 @@ impl<'a> Attributes<'a> {
             namespace: &info.namespace,
             name: &info.name,
             path: &info.path,
+            fields: info.param("fieldSelector").unwrap_or_default(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! The API's behaviour over HTTP, on a store in memory.
 #![expect(clippy::unwrap_used, reason = "the lint exempts tests, and all of this binary is tests")]
 
+mod access;
 mod discovery;
 mod identity;
 mod objects;

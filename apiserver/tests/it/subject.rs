@@ -40,6 +40,12 @@ impl Subject {
         Self { cluster: Arc::clone(&self.cluster), client }
     }
 
+    /// The same server, asked by somebody with this name and at most one group.
+    pub(crate) async fn with_user(&self, name: &str, groups: &[&str]) -> Self {
+        let client = self.cluster.client_as(name, groups).await;
+        Self { cluster: Arc::clone(&self.cluster), client }
+    }
+
     /// Sends a request with a JSON body and reads the whole answer.
     pub(crate) async fn send(&self, method: &str, path: &str, body: Value) -> Answer {
         let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
