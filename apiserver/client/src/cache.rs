@@ -14,6 +14,7 @@ use kube::{Api, Resource};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::object::Key;
 
@@ -187,7 +188,7 @@ impl<K: Kind> Cache<K> {
                     self.inner.state.write().put(Key::of(&object), Arc::new(trimmed(object)));
                 }
                 Ok(Event::Delete(object)) => self.inner.state.write().remove(&Key::of(&object)),
-                Err(error) => tracing::debug!(kind = %K::kind(&()), "watch interrupted: {error}"),
+                Err(error) => tracing::warn!(kind = %K::kind(&()), "could not watch: {}", words(&error)),
             }
         }
         anyhow::bail!("the watch of {} ended", K::kind(&()))
@@ -201,37 +202,61 @@ impl<K: Kind> Cache<K> {
     }
 }
 
-/// Pauses between failed lists and watches: doubling, from the first anew once something was heard.
+/// Pauses between failed lists and watches: doubling while failures follow on each other.
 ///
 /// The longest is far below upstream's 30 s: on a small cluster the API server is back within a second of its crash,
 /// and whoever waits longer than needed makes that crash last.
 #[derive(Debug)]
-pub struct Retries(Duration);
-
-impl Default for Retries {
-    fn default() -> Self {
-        Self(Self::FIRST)
-    }
+pub struct Retries {
+    pause: Duration,
+    failed: Option<Instant>,
 }
 
 impl Retries {
     const FIRST: Duration = Duration::from_millis(200);
     const LONGEST: Duration = Duration::from_secs(5);
+    /// A failure so long after the last one begins a new row: more than the longest pause and a slow answer.
+    const FORGOTTEN: Duration = Duration::from_secs(20);
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { pause: Self::FIRST, failed: None }
+    }
 }
 
 impl Iterator for Retries {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        let pause = self.0;
-        self.0 = (pause * 2).min(Self::LONGEST);
+        let now = Instant::now();
+        let failed = self.failed.replace(now);
+        if failed.is_none_or(|failed| now.duration_since(failed) > Self::FORGOTTEN) {
+            self.pause = Self::FIRST;
+        }
+        let pause = self.pause;
+        self.pause = (pause * 2).min(Self::LONGEST);
         Some(pause)
     }
 }
 
 impl Backoff for Retries {
-    fn reset(&mut self) {
-        self.0 = Self::FIRST;
+    /// Does nothing: a watcher tells that it begins before it knows whether it may, which is no success.
+    fn reset(&mut self) {}
+}
+
+/// What the API server said, or else what went wrong; the client's own text repeats the answer's every field.
+fn words(error: &watcher::Error) -> String {
+    use watcher::Error;
+    match error {
+        Error::WatchError(status) => status.message.clone(),
+        Error::InitialListFailed(error) | Error::WatchStartFailed(error) | Error::WatchFailed(error) => {
+            match error {
+                kube::Error::Api(status) => status.message.clone(),
+                other => other.to_string(),
+            }
+        }
+        other => other.to_string(),
     }
 }
 
