@@ -186,7 +186,7 @@ impl Presenter {
     }
 
     fn columns(&self) -> &'static [Column] {
-        print::columns(self.kind.group, self.kind.version, self.kind.kind)
+        print::columns(self.stored.group, self.stored.kind)
     }
 
     fn table(&self, version: &str, meta: &Value, items: &[Bytes], headed: bool) -> Result<Bytes, Fault> {
@@ -194,7 +194,8 @@ impl Presenter {
         let now = object::now();
         let rows =
             items.iter().map(|json| self.row(version, columns, json, now)).collect::<Result<Vec<_>, _>>()?;
-        let definitions = if headed { columns.iter().map(definition).collect() } else { Value::Null };
+        let definitions =
+            if headed { print::definitions(self.stored.group, self.stored.kind) } else { Value::Null };
         let table = json!({
             "kind": "Table",
             "apiVersion": format!("meta.k8s.io/{version}"),
@@ -206,16 +207,20 @@ impl Presenter {
     }
 
     fn row(&self, version: &str, columns: &[Column], json: &Bytes, now: Timestamp) -> Result<Value, Fault> {
-        let value = self.value(json)?;
-        let cells: Vec<Value> = columns.iter().map(|column| (column.cell)(&value, now)).collect();
-        let object = match self.include {
-            Include::None => return Ok(json!({"cells": cells, "object": Value::Null})),
+        let stored: Value = serde_json::from_slice(json).map_err(Fault::internal)?;
+        let cells: Vec<Value> = columns.iter().map(|column| column.cell(&stored, now)).collect();
+        let mut row = json!({"cells": cells});
+        if let Some(conditions) = print::conditions(self.stored.group, self.stored.kind, &stored) {
+            row["conditions"] = conditions;
+        }
+        row["object"] = match self.include {
+            Include::None => Value::Null,
             Include::Metadata => {
                 serde_json::from_slice(&metadata(json, version)?).map_err(Fault::internal)?
             }
-            Include::Object => value,
+            Include::Object => self.value(json)?,
         };
-        Ok(json!({"cells": cells, "object": object}))
+        Ok(row)
     }
 
     /// An answer with one object.
@@ -319,16 +324,6 @@ impl Iterator for Pieces {
         }
         Some(Ok(out.freeze()))
     }
-}
-
-fn definition(column: &Column) -> Value {
-    json!({
-        "name": column.name,
-        "type": column.kind,
-        "format": column.format,
-        "description": column.description,
-        "priority": column.priority,
-    })
 }
 
 /// An encoded object's metadata as an object of its own.

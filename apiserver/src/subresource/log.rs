@@ -81,7 +81,7 @@ fn refusal(pod: &str, status: StatusCode, text: String) -> Fault {
                 processing the request"
                 .to_owned(),
         ),
-        500.. => {
+        501.. => {
             let why = format!(
                 "an error on the server ({}) has prevented the request from succeeding",
                 quoted(&text)

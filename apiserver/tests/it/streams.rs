@@ -101,9 +101,9 @@ fn answer(
 
 /// A cluster with one node, whose kubelet is the test's, and pods on it and on none.
 struct Subject {
-    cluster: Cluster,
     kubelet: Kubelet,
     http: hyper::client::conn::http1::SendRequest<Full<Bytes>>,
+    _cluster: Cluster,
     _files: tempfile::TempDir,
 }
 
@@ -125,7 +125,7 @@ impl Subject {
         let kubelet = Kubelet::start(&nodes, &cluster.context).await;
         let admin = cluster.authority.client("admin", &["system:masters"]);
         let http = Self::connect(&cluster, &admin).await;
-        let mut subject = Self { cluster, kubelet, http, _files: files };
+        let mut subject = Self { kubelet, http, _cluster: cluster, _files: files };
         subject.furnish().await;
         subject
     }
