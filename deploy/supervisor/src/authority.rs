@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use jiff::Timestamp;
 use rcgen::KeyPair;
 
-use crate::certificate::{Authority, Leaf, PRIVATE, Pair, read, write};
-use crate::config::{self, Server};
+use crate::certificate::{Authority, Leaf, PRIVATE, PUBLIC, Pair, read, write};
+use crate::config::{self, Node, Server};
+use crate::identity::{IDENTITIES, Signer};
 use crate::kubeconfig::{Credentials, text};
 use crate::layout::Layout;
 use crate::token::{self, Token};
@@ -50,11 +51,41 @@ const CLIENTS: &[Client] = &[
     Client { stem: "client-kube-apiserver", name: "kube-apiserver", group: MASTERS, kubeconfig: None },
 ];
 
+/// The authorities of a cluster.
+#[derive(Debug)]
+pub(crate) struct Authorities {
+    server: Authority,
+    client: Authority,
+}
+
+impl Authorities {
+    fn of(&self, signer: Signer) -> &Authority {
+        match signer {
+            Signer::Server => &self.server,
+            Signer::Client => &self.client,
+        }
+    }
+
+    /// Makes the certificates of the server's own node, as another node's are asked for.
+    pub(crate) fn node(&self, node: &Node, address: IpAddr, now: Timestamp) -> anyhow::Result<()> {
+        let layout = &node.layout;
+        for (file, authority) in [("server-ca.crt", &self.server), ("client-ca.crt", &self.client)] {
+            write(&layout.agent(file), authority.pem(), PUBLIC)?;
+        }
+        let addresses = node.addresses(address);
+        for identity in IDENTITIES {
+            let leaf = identity.leaf(&node.name, &addresses);
+            self.of(identity.signer).keep(&identity.pair(layout), &leaf, now)?;
+        }
+        Ok(())
+    }
+}
+
 /// Makes every file of a server that is not there yet or would not hold for long.
 ///
 /// # Errors
 /// Where files cannot be read or written, or the token is another than the one this cluster was made with.
-pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> anyhow::Result<()> {
+pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> anyhow::Result<Authorities> {
     let layout = &settings.node.layout;
     let tls = layout.server("tls");
     let authority = |stem: &str, name| Authority::ensure(&Pair::at(&tls, stem), name, now);
@@ -76,7 +107,8 @@ pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> any
         }
     }
     service_key(&layout.tls("service.key"))?;
-    administrator(settings, server.pem())
+    administrator(settings, server.pem())?;
+    Ok(Authorities { server, client })
 }
 
 /// Where the API is for who is on the same host.

@@ -126,6 +126,24 @@ pub struct Etcd {
     pub key: Option<PathBuf>,
 }
 
+impl Node {
+    /// All addresses of the node, of which this is the first.
+    pub(crate) fn addresses(&self, first: IpAddr) -> Vec<IpAddr> {
+        let mut addresses = vec![first];
+        let further = self.ips.iter().chain(&self.external_ips).copied();
+        addresses.extend(further.filter(|address| *address != first));
+        addresses
+    }
+
+    /// Chooses the resolver's configuration where none was told.
+    pub(crate) fn resolve(&mut self) -> anyhow::Result<()> {
+        if self.resolv_conf.is_none() {
+            self.resolv_conf = crate::host::resolver()?;
+        }
+        Ok(())
+    }
+}
+
 /// Components that can be left out by `--disable`, under our names and K3s'.
 const DISABLED: &[(&str, &str)] = &[
     ("dns", "dns"),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 pub mod certificate;
 pub mod config;
+pub mod host;
 pub mod kubeconfig;
 pub mod layout;
 pub mod plan;
@@ -16,6 +17,9 @@ pub mod supervise;
 pub mod token;
 
 mod authority;
+mod containerd;
+mod identity;
+mod images;
 mod journal;
 mod leftover;
 mod role;
@@ -45,6 +49,11 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command { name: "server", help: "Run a server: the control plane, and a node", entry: role::server },
+    Command {
+        name: "images",
+        help: "Import the archives of a folder into containerd (as the supervisor does)",
+        entry: images::main,
+    },
     Command { name: "token", help: "Print the token with which nodes join this server", entry: token::print },
 ];
 

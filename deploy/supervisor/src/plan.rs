@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use crate::config::{Cluster, Etcd, Node, Server};
+use crate::host::Host;
 use crate::layout::Layout;
+use crate::{containerd, images};
 
 /// A process to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub struct Unit {
     pub arguments: Vec<String>,
     /// The units that must be ready before it starts.
     pub needs: Vec<&'static str>,
+    /// When it is ready.
+    pub ready: Ready,
 }
 
 /// Which program a unit is.
@@ -25,6 +29,19 @@ pub struct Unit {
 pub enum Program {
     /// A daemon of ours, by its component's name.
     Component(&'static str),
+    /// A program of the host's, by its name. Its children live on without it, and it without the supervisor.
+    Host(&'static str),
+    /// This program, for a task that ends.
+    Task,
+}
+
+/// When a unit is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ready {
+    /// Once it says so: sd_notify(3).
+    Said,
+    /// Once it has ended well.
+    Ended,
 }
 
 /// All that decides what a node runs.
@@ -38,11 +55,16 @@ pub struct Scene {
     pub server: Option<Server>,
     /// The node's first address.
     pub address: IpAddr,
+    /// Where its daemons reach the API.
+    pub url: String,
+    /// What its host can do.
+    pub host: Host,
 }
 
 /// A component: when it runs and how.
 struct Row {
     name: &'static str,
+    program: Program,
     needs: &'static [&'static str],
     wanted: fn(&Scene) -> bool,
     arguments: fn(&Scene) -> Option<Vec<String>>,
@@ -52,29 +74,86 @@ struct Row {
 const COMPONENTS: &[Row] = &[
     Row {
         name: "datastore",
+        program: Program::Component("datastore"),
         needs: &[],
         wanted: |scene| scene.server.as_ref().is_some_and(|server| server.etcd.is_none()),
         arguments: datastore,
     },
     Row {
         name: "apiserver",
+        program: Program::Component("apiserver"),
         needs: &["datastore"],
         wanted: |scene| scene.server.is_some(),
         arguments: apiserver,
     },
     Row {
         name: "controller-manager",
+        program: Program::Component("controller-manager"),
         needs: &["apiserver"],
         wanted: |scene| scene.server.as_ref().is_some_and(|server| !server.disable_controller_manager),
         arguments: controller_manager,
     },
     Row {
         name: "scheduler",
+        program: Program::Component("scheduler"),
         needs: &["apiserver"],
         wanted: |scene| scene.server.as_ref().is_some_and(|server| !server.disable_scheduler),
         arguments: scheduler,
     },
+    Row {
+        name: "containerd",
+        program: Program::Host("containerd"),
+        needs: &[],
+        wanted: own_runtime,
+        arguments: |scene| {
+            let file = containerd::file(&scene.node.layout);
+            Some(vec!["--config".to_owned(), file.display().to_string()])
+        },
+    },
+    Row {
+        name: "images",
+        program: Program::Task,
+        needs: &["containerd"],
+        wanted: own_runtime,
+        arguments: |scene| {
+            let layout = &scene.node.layout;
+            let (folder, known) = (layout.agent("images"), layout.agent("containerd/imported.json"));
+            Some(images::arguments(&layout.containerd_socket(), &folder, &scene.node.snapshotter, &known))
+        },
+    },
+    Row {
+        name: "kubelet",
+        program: Program::Component("kubelet"),
+        needs: &["apiserver", "containerd", "images"],
+        wanted: Scene::has_node,
+        arguments: kubelet,
+    },
+    Row {
+        name: "flannel",
+        program: Program::Component("flannel"),
+        needs: &["apiserver"],
+        wanted: |scene| scene.has_node() && scene.cluster.flannel_backend != "none",
+        arguments: flannel,
+    },
+    Row {
+        name: "kubeproxy",
+        program: Program::Component("kubeproxy"),
+        needs: &["apiserver"],
+        wanted: Scene::has_node,
+        arguments: kubeproxy,
+    },
 ];
+
+impl Scene {
+    /// Whether pods run here.
+    fn has_node(&self) -> bool {
+        self.server.as_ref().is_none_or(|server| !server.disable_agent)
+    }
+}
+
+fn own_runtime(scene: &Scene) -> bool {
+    scene.has_node() && scene.node.runtime.is_none()
+}
 
 /// The units of a node, each after all that it needs.
 pub fn plan(scene: &Scene) -> Vec<Unit> {
@@ -83,12 +162,13 @@ pub fn plan(scene: &Scene) -> Vec<Unit> {
     let there: BTreeSet<&str> = rows.clone().map(|row| row.name).collect();
     let unit = |row: &Row| {
         let mut arguments = (row.arguments)(scene)?;
-        if scene.node.debug {
+        if scene.node.debug && matches!(row.program, Program::Component(_)) {
             arguments.push("--v=4".to_owned());
         }
         Some(Unit {
             name: row.name,
-            program: Program::Component(row.name),
+            program: row.program,
+            ready: if row.program == Program::Task { Ready::Ended } else { Ready::Said },
             arguments: laid_over(arguments, further(scene, row.name)),
             // What this node does not run runs elsewhere, or its place is taken by something else.
             needs: row.needs.iter().copied().filter(|need| there.contains(need)).collect(),
@@ -213,6 +293,59 @@ fn controller_manager(scene: &Scene) -> Option<Vec<String>> {
 
 fn scheduler(scene: &Scene) -> Option<Vec<String>> {
     Line::default().path("kubeconfig", &scene.node.layout.cred("scheduler.kubeconfig")).done()
+}
+
+fn kubelet(scene: &Scene) -> Option<Vec<String>> {
+    let (node, cluster, layout) = (&scene.node, &scene.cluster, &scene.node.layout);
+    let ours = || format!("unix://{}", layout.containerd_socket().display());
+    let addresses = if node.ips.is_empty() { scene.address.to_string() } else { list(&node.ips) };
+    Line::default()
+        .path("kubeconfig", &layout.agent("kubelet.kubeconfig"))
+        .with("container-runtime-endpoint", node.runtime.clone().unwrap_or_else(ours))
+        .path("root-dir", &layout.kubelet_root())
+        .path("pod-log-dir", &layout.pod_logs())
+        .with("hostname-override", &node.name)
+        .with("node-ip", addresses)
+        .perhaps("node-labels", some_list(&node.labels))
+        .perhaps("register-with-taints", some_list(&node.taints))
+        .with("cluster-dns", list(&cluster.dns))
+        .with("cluster-domain", &cluster.domain)
+        .perhaps("resolv-conf", node.resolv_conf.as_deref().map(Path::display))
+        .path("pod-manifest-path", &layout.agent("pod-manifests"))
+        .perhaps("cgroup-root", node.cgroup_root.as_ref())
+        .path("client-ca-file", &layout.agent("client-ca.crt"))
+        .path("tls-cert-file", &layout.agent("serving-kubelet.crt"))
+        .path("tls-private-key-file", &layout.agent("serving-kubelet.key"))
+        .done()
+}
+
+fn some_list(values: &[String]) -> Option<String> {
+    (!values.is_empty()).then(|| values.join(","))
+}
+
+fn flannel(scene: &Scene) -> Option<Vec<String>> {
+    let (node, cluster, layout) = (&scene.node, &scene.cluster, &scene.node.layout);
+    let interface = node.flannel_iface.clone().unwrap_or_else(|| scene.address.to_string());
+    Line::default()
+        .path("kubeconfig", &layout.agent("flannel.kubeconfig"))
+        .with("node-name", &node.name)
+        .with("backend", &cluster.flannel_backend)
+        .with("cluster-cidr", list(&cluster.cluster_cidr))
+        .with("iface", interface)
+        .path("subnet-file", &layout.run.join("flannel/subnet.env"))
+        .path("cni-conf-dir", &containerd::networks(layout))
+        .path("cni-data-dir", &layout.agent("cni/data"))
+        .done()
+}
+
+fn kubeproxy(scene: &Scene) -> Option<Vec<String>> {
+    let (node, cluster) = (&scene.node, &scene.cluster);
+    Line::default()
+        .path("kubeconfig", &node.layout.agent("kubeproxy.kubeconfig"))
+        .with("hostname-override", &node.name)
+        .with("cluster-cidr", list(&cluster.cluster_cidr))
+        .with("service-cluster-ip-range", list(&cluster.service_cidr))
+        .done()
 }
 
 #[cfg(test)]

@@ -57,10 +57,19 @@ impl Launcher {
         &self.layout
     }
 
+    /// The program that holds the CNI plugins.
+    pub(crate) fn cni(&self) -> PathBuf {
+        match self.programs {
+            Programs::Itself => self.executable.clone(),
+            Programs::Beside => self.executable.with_file_name("isopod-cni"),
+        }
+    }
+
     /// The file of a program.
     pub(crate) fn file(&self, program: Program) -> PathBuf {
         match (program, self.programs) {
-            (Program::Component(_), Programs::Itself) => self.executable.clone(),
+            (Program::Host(name), _) => PathBuf::from(name),
+            (Program::Component(_), Programs::Itself) | (Program::Task, _) => self.executable.clone(),
             (Program::Component(name), Programs::Beside) => {
                 self.executable.with_file_name(format!("isopod-{name}"))
             }
@@ -76,6 +85,8 @@ impl Launcher {
         let mut command = Command::new(&file);
         match unit.program {
             Program::Component(name) => command.arg0(format!("isopod-{name}")),
+            Program::Task => command.arg0(crate::NAME),
+            Program::Host(name) => command.arg0(name),
         };
         command
             .args(&unit.arguments)
@@ -91,7 +102,10 @@ impl Launcher {
                 command.env_remove(name);
             }
         }
-        sys::die_with_parent(&mut command);
+        // What runs containers serves the kubelet's pods also while nobody supervises.
+        if !matches!(unit.program, Program::Host(_)) {
+            sys::die_with_parent(&mut command);
+        }
         let child = command.spawn().with_context(|| format!("could not start {}", file.display()))?;
         if let Some(pid) = child.id() {
             leftover::note(&self.layout.pid_file(unit.name), pid)?;

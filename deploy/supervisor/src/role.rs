@@ -1,6 +1,6 @@
 //! What `isopod server` does: files first, then processes.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -11,7 +11,7 @@ use rustix::fs::{FlockOperation, flock};
 use crate::config::{self, Node, Server};
 use crate::plan::{Scene, plan};
 use crate::process::Launcher;
-use crate::{Programs, USAGE, authority, supervise};
+use crate::{Programs, USAGE, authority, containerd, host, identity, supervise};
 
 /// Runs a server until it is asked to finish.
 pub(crate) fn server(words: Vec<String>, programs: Programs) -> ExitCode {
@@ -28,22 +28,39 @@ pub(crate) fn server(words: Vec<String>, programs: Programs) -> ExitCode {
     }
 }
 
-async fn serve(settings: Server, programs: Programs, context: Context) -> anyhow::Result<()> {
+async fn serve(mut settings: Server, programs: Programs, context: Context) -> anyhow::Result<()> {
     let layout = settings.node.layout.clone();
     let _lock = lock(&settings.node)?;
     let address = address(&settings)?;
-    let launcher = Launcher::new(layout, programs)?;
-    authority::prepare(&settings, address, Timestamp::now())?;
+    let launcher = Launcher::new(layout.clone(), programs)?;
+    let url = authority::url(&settings);
+    let now = Timestamp::now();
+    let authorities = authority::prepare(&settings, address, now)?;
+    if !settings.disable_agent {
+        authorities.node(&settings.node, address, now)?;
+        identity::kubeconfigs(&layout, &url)?;
+        settings.node.resolve()?;
+    }
     let scene = Scene {
         node: settings.node.clone(),
         cluster: settings.cluster.clone(),
         address,
+        url,
+        host: host::look(),
         server: Some(settings),
     };
-    let units = plan(&scene);
+    start(&scene, launcher, &context).await
+}
+
+/// Runs what the scene asks for.
+async fn start(scene: &Scene, launcher: Launcher, context: &Context) -> anyhow::Result<()> {
+    let units = plan(scene);
+    if units.iter().any(|unit| unit.name == "containerd") {
+        containerd::prepare(scene, &launcher.cni())?;
+    }
     supervise::clear(&units, &launcher).await?;
-    check(&scene)?;
-    supervise::run(units, launcher, &context).await
+    host::check(scene, &units, &launcher)?;
+    supervise::run(units, launcher, context).await
 }
 
 /// Sees to it that nobody else runs a node on these files; holds for as long as the file is open.
@@ -67,30 +84,9 @@ fn lock(node: &Node) -> anyhow::Result<std::fs::File> {
 /// The address under which the other members of the cluster know this node.
 fn address(settings: &Server) -> anyhow::Result<IpAddr> {
     let told = settings.node.ips.first().copied().or(settings.advertise_address);
-    match told.or_else(outward) {
+    match told.or_else(host::outward) {
         Some(address) => Ok(address),
         None if settings.disable_agent => Ok(Ipv4Addr::LOCALHOST.into()),
         None => anyhow::bail!("this host has no default route to tell its address by; give --node-ip"),
     }
-}
-
-/// The address that packets to far away leave under. Nothing is sent: the kernel only looks up the route.
-fn outward() -> Option<IpAddr> {
-    /// An address of the documentation (RFC 5737), behind whatever default route there is.
-    const FAR: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(FAR).ok()?;
-    socket.local_addr().ok().map(|address| address.ip())
-}
-
-/// Sees to it that what the node needs of its host is there.
-fn check(scene: &Scene) -> anyhow::Result<()> {
-    if let Some(server) = &scene.server {
-        let address = server.bind_address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let address = SocketAddr::new(address, scene.cluster.port);
-        std::net::TcpListener::bind(address).map(drop).with_context(|| {
-            format!("the API cannot listen on {address}; stop what does, or give --https-listen-port")
-        })?;
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use daemon::ready::Gate;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
-use crate::plan::Unit;
+use crate::plan::{Ready, Unit};
 use crate::process::{Launcher, News, Running, ending};
 use crate::{journal, leftover};
 
@@ -60,6 +60,14 @@ struct Keeper {
     stop: watch::Receiver<bool>,
     /// Held until the unit is ready for the first time.
     gate: Option<Gate>,
+}
+
+/// What follows the end of a process.
+enum Outcome {
+    /// It is started again.
+    Again,
+    /// It has done what it was for.
+    Done,
 }
 
 /// Ends the processes that an earlier supervisor left, in the reverse order of their start.
@@ -129,7 +137,10 @@ impl Keeper {
             let name = self.unit.name;
             match self.launcher.start(&self.unit) {
                 Ok(mut running) => tokio::select! {
-                    result = self.follow(&mut running) => result?,
+                    result = self.follow(&mut running) => match result? {
+                        Outcome::Again => {}
+                        Outcome::Done => return Ok(()),
+                    },
                     () = &mut stopped => return running.stop(name).await,
                 },
                 Err(error) => tracing::error!("{name}: {error:#}"),
@@ -144,7 +155,7 @@ impl Keeper {
     }
 
     /// Follows a process to its end.
-    async fn follow(&mut self, running: &mut Running) -> anyhow::Result<()> {
+    async fn follow(&mut self, running: &mut Running) -> anyhow::Result<Outcome> {
         let name = self.unit.name;
         let started = Instant::now();
         let status = match running.news().await? {
@@ -156,12 +167,17 @@ impl Keeper {
                 running.ended().await?
             }
         };
+        if self.unit.ready == Ready::Ended && status.success() {
+            tracing::info!("{name} is done after {} ms", started.elapsed().as_millis());
+            self.ready.send_replace(true);
+            return Ok(Outcome::Done);
+        }
         let log = self.launcher.layout().log(name);
         if self.gate.is_some() && status.code() == Some(USAGE) {
             anyhow::bail!("{name} refuses its command line; its log {} ends: {}", log.display(), tail(&log));
         }
         tracing::warn!("{name} {}; its log is {}", ending(status), log.display());
-        Ok(())
+        Ok(Outcome::Again)
     }
 }
 

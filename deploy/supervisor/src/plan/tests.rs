@@ -9,6 +9,8 @@ fn scene(line: &str) -> Scene {
         node: server.node.clone(),
         cluster: server.cluster.clone(),
         address: "10.214.0.11".parse().unwrap(),
+        url: "https://127.0.0.1:6443".to_owned(),
+        host: Host { may_protect: false },
         server: Some(server),
     }
 }
@@ -19,16 +21,19 @@ fn names(line: &str) -> Vec<&'static str> {
 
 #[test]
 fn what_runs() {
-    let all = ["datastore", "apiserver", "controller-manager", "scheduler"];
+    let all: Vec<&str> = COMPONENTS.iter().map(|row| row.name).collect();
     let cases: &[(&str, &[&str])] = &[
         ("", &[]),
         ("--disable-scheduler", &["scheduler"]),
         ("--disable-controller-manager", &["controller-manager"]),
         ("--datastore-endpoint http://127.0.0.1:2379", &["datastore"]),
+        ("--disable-agent", &["containerd", "images", "kubelet", "flannel", "kubeproxy"]),
+        ("--container-runtime-endpoint /run/crio.sock", &["containerd", "images"]),
+        ("--flannel-backend none --disable-kube-proxy", &["flannel", "kubeproxy"]),
     ];
     for (line, missing) in cases {
-        let expected: Vec<&str> = all.into_iter().filter(|name| !missing.contains(name)).collect();
-        assert_eq!(names(&format!("--disable-agent {line}")), expected, "{line}");
+        let expected: Vec<&str> = all.iter().copied().filter(|name| !missing.contains(name)).collect();
+        assert_eq!(names(line), expected, "{line}");
     }
 }
 
