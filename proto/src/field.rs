@@ -218,6 +218,11 @@ impl Field {
         self.has(5) || self.has(6) || self.message().is_some_and(Message::is_atomic)
     }
 
+    /// Whether the field itself says that it is owned as a whole, whatever its message says.
+    pub fn is_marked_atomic(&self) -> bool {
+        self.has(5) || self.has(6)
+    }
+
     /// Whether protobuf has it though it is zero.
     pub fn is_always_written(&self) -> bool {
         self.has(7)
