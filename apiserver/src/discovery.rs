@@ -12,6 +12,7 @@ use crate::server::Server;
 use crate::tag;
 
 pub(crate) const ROUTES: &[Route] = &[
+    Route { path: "/", handler: |server, call| Box::pin(std::future::ready(root(server, &call))) },
     Route { path: "/api", handler: |server, call| Box::pin(answer(server, call)) },
     Route { path: "/api/*", handler: |server, call| Box::pin(answer(server, call)) },
     Route { path: "/apis", handler: |server, call| Box::pin(answer(server, call)) },
@@ -72,6 +73,26 @@ async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
         return Ok(body::response(200, format.encoding.media_type(), bytes.map_err(Fault::internal)?));
     }
     crate::present::document(format, 200, json.into())
+}
+
+/// Every path that can be read as it stands.
+fn root(server: &Server, call: &Call) -> Result<Response, Fault> {
+    if call.parts.method != http::Method::GET {
+        return Err(Fault::method_not_allowed());
+    }
+    let is_served = |kind: &Kind| crate::handler::is_served(kind, &server.settings().runtime_config);
+    let mut paths: Vec<String> =
+        crate::route::paths().map(str::to_owned).chain(crate::health::paths()).collect();
+    for group in GROUPS {
+        let prefix = if group.name.is_empty() { "/api" } else { "/apis" };
+        let versions = versions(group, &is_served);
+        if !versions.is_empty() && !group.name.is_empty() {
+            paths.push(format!("{prefix}/{}", group.name));
+        }
+        paths.extend(versions.iter().map(|version| format!("{prefix}/{}", api_version(group.name, version))));
+    }
+    paths.sort_unstable();
+    crate::present::document(crate::handler::format(call)?, 200, json!({"paths": paths}).to_string().into())
 }
 
 /// What a path shows; nothing where there is no such group.

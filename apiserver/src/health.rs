@@ -46,6 +46,18 @@ const CHECKS: &[Check] = &[
     Check { name: "shutdown", vital: false, run: |server| Box::pin(draining(server)) },
 ];
 
+/// The paths of all checks.
+pub(crate) fn paths() -> impl Iterator<Item = String> {
+    ["healthz", "livez", "readyz"]
+        .into_iter()
+        .flat_map(|page| of(page).map(move |check| format!("/{page}/{}", check.name)))
+}
+
+/// What a page checks.
+fn of(page: &str) -> impl Iterator<Item = &'static Check> {
+    CHECKS.iter().filter(move |check| page == "readyz" || check.vital)
+}
+
 async fn store(server: &Server) -> Verdict {
     let key = format!("{}/health", server.settings().etcd_prefix);
     match tokio::time::timeout(STORE_PATIENCE, server.store().get(key.as_bytes())).await {
@@ -75,9 +87,8 @@ async fn draining(server: &Server) -> Verdict {
 async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
     let path = call.info.path.trim_start_matches('/').trim_end_matches('/');
     let (page, below) = path.split_once('/').unwrap_or((path, ""));
-    let checks = CHECKS.iter().filter(|check| page == "readyz" || check.vital);
+    let mut checks = of(page);
     if !below.is_empty() {
-        let mut checks = checks;
         let Some(check) = checks.find(|check| check.name == below) else { return Ok(body::no_such_page()) };
         return Ok(match (check.run)(server).await {
             Ok(()) => body::text(200, "ok"),

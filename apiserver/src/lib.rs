@@ -32,6 +32,7 @@ pub mod kind;
 pub mod name;
 pub mod negotiation;
 pub mod object;
+mod openapi;
 pub mod present;
 pub mod print;
 mod question;

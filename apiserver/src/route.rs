@@ -5,7 +5,7 @@
 //! from the table of kinds (`stored: false`). Handlers run after authentication and authorization.
 
 use crate::request::Handler;
-use crate::{authn, authz, discovery, health, token, version};
+use crate::{authn, authz, discovery, health, openapi, token, version};
 
 /// A path, or all paths below one, and who answers.
 #[derive(Clone, Copy)]
@@ -40,10 +40,17 @@ impl std::fmt::Debug for Virtual {
 }
 
 /// The tables of all modules with paths.
-const ROUTES: &[&[Route]] = &[discovery::ROUTES, health::ROUTES, token::discovery::ROUTES, version::ROUTES];
+const ROUTES: &[&[Route]] =
+    &[discovery::ROUTES, health::ROUTES, openapi::ROUTES, token::discovery::ROUTES, version::ROUTES];
 
 /// The tables of all modules with virtual resources.
 const VIRTUAL: &[&[Virtual]] = &[authn::review::VIRTUAL, authz::review::VIRTUAL];
+
+/// The paths that stand for themselves, but for the one that lists them.
+pub fn paths() -> impl Iterator<Item = &'static str> {
+    let all = ROUTES.iter().copied().flatten().map(|route| route.path);
+    all.filter(|path| !path.ends_with('*') && *path != "/")
+}
 
 /// Who answers a path. The longest match wins.
 pub fn route(path: &str) -> Option<Handler> {

@@ -20,6 +20,7 @@ use crate::backend::Backends;
 use crate::cache::{Cache, Entry};
 use crate::config::Settings;
 use crate::fault::Fault;
+use crate::openapi;
 use crate::registry::delete::Options;
 use crate::registry::update::Part;
 use crate::registry::{Act, Stored};
@@ -47,6 +48,7 @@ pub struct Server {
     backends: Backends,
     lease: Mutex<Option<(LeaseId, Instant)>>,
     node_ports: NodePorts,
+    openapi: openapi::State,
 }
 
 impl std::fmt::Debug for Server {
@@ -90,6 +92,7 @@ impl Server {
             backends,
             lease,
             node_ports,
+            openapi: openapi::State::default(),
         })
     }
 
@@ -141,6 +144,11 @@ impl Server {
     /// The node ports that Services hold.
     pub(crate) fn node_ports(&self) -> &NodePorts {
         &self.node_ports
+    }
+
+    /// What is kept of the OpenAPI documents.
+    pub(crate) fn openapi(&self) -> &openapi::State {
+        &self.openapi
     }
 
     /// An object out of the cache.

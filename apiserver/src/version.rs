@@ -11,6 +11,23 @@ pub(crate) const ROUTES: &[Route] = &[
     Route { path: "/version/", handler: |_, call| Box::pin(std::future::ready(version(&call))) },
 ];
 
+/// The fields of the answer, and whether they are always there.
+pub(crate) const FIELDS: &[(&str, bool)] = &[
+    ("major", true),
+    ("minor", true),
+    ("emulationMajor", false),
+    ("emulationMinor", false),
+    ("minCompatibilityMajor", false),
+    ("minCompatibilityMinor", false),
+    ("gitVersion", true),
+    ("gitCommit", true),
+    ("gitTreeState", true),
+    ("buildDate", true),
+    ("goVersion", true),
+    ("compiler", true),
+    ("platform", true),
+];
+
 fn version(call: &Call) -> Result<Response, Fault> {
     if call.parts.method != http::Method::GET {
         return Err(Fault::method_not_allowed());

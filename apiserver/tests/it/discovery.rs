@@ -26,6 +26,10 @@ async fn documents(subject: &Subject) {
         let answer = subject.send_as("GET", path, "application/json", accept, String::new()).await;
         assert_eq!((answer.code, answer.body["kind"].as_str()), (code, Some(kind)), "{path} {accept}");
     }
+    let root = subject.send("GET", "/", Value::Null).await.body;
+    for path in ["/api/v1", "/apis/apps", "/livez/ping", "/openapi/v3"] {
+        assert!(root["paths"].as_array().unwrap().contains(&path.into()), "{path}: {root}");
+    }
     let protobuf = "application/vnd.kubernetes.protobuf";
     for path in ["/api", "/apis", "/api/v1", "/apis/apps"] {
         let answer = subject.send_as("GET", path, "application/json", protobuf, String::new()).await;
