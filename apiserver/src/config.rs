@@ -276,12 +276,6 @@ impl daemon::Settings for Settings {
         if etcd_servers.is_empty() {
             args.reject("--etcd-servers is required; name the datastore, as in unix:///run/isopod/db.sock");
         }
-        let modes: Vec<String> = args.many("authorization-mode");
-        for mode in modes.iter().filter(|mode| !crate::authz::is_mode(mode)) {
-            args.reject(format!(
-                "--authorization-mode: there is no {mode:?}; take some of Node, RBAC, AlwaysAllow and AlwaysDeny"
-            ));
-        }
         let cert: Option<PathBuf> = args.required("tls-cert-file");
         let key: Option<PathBuf> = args.required("tls-private-key-file");
         let ports: Option<PortRange> = args.required("service-node-port-range");
@@ -315,7 +309,7 @@ impl daemon::Settings for Settings {
             service_account_max_token_expiration: token_life.0,
             service_account_extend_token_expiration: args.switch("service-account-extend-token-expiration"),
             token_auth_file: args.optional("token-auth-file"),
-            authorization_mode: modes,
+            authorization_mode: modes(args),
             allow_privileged: args.switch("allow-privileged"),
             anonymous_auth: args.switch("anonymous-auth"),
             enable_bootstrap_token_auth: args.switch("enable-bootstrap-token-auth"),
@@ -342,6 +336,17 @@ impl daemon::Settings for Settings {
             supervisor_socket: args.optional("supervisor-socket"),
         })
     }
+}
+
+/// The authorizers, which must be known ones: who misspells one would go unguarded.
+fn modes(args: &mut Args) -> Vec<String> {
+    let modes: Vec<String> = args.many("authorization-mode");
+    for mode in modes.iter().filter(|mode| !crate::authz::is_mode(mode)) {
+        args.reject(format!(
+            "--authorization-mode: there is no {mode:?}; take some of Node, RBAC, AlwaysAllow and AlwaysDeny"
+        ));
+    }
+    modes
 }
 
 /// The three files of a TLS client.

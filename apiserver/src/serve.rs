@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::fault::Fault;
 use crate::request::{Call, RequestInfo, Response, Warnings};
 use crate::server::Server;
-use crate::{authn, authz, handler, negotiation, present};
+use crate::{authn, authz, handler, negotiation, present, supervisor};
 
 /// The largest body of a request: kube-apiserver's figure, which leaves room for etcd's 1.5 MiB in any encoding.
 const MOST_BODY: usize = 3 * 1024 * 1024;
@@ -121,7 +121,7 @@ async fn request_answered(
     let warnings = Arc::new(Warnings::default());
     let headers = parts.headers.clone();
     let long = is_long(&info);
-    let answering = answer(server, parts, body, peer, info, Arc::clone(&warnings));
+    let answering = answer(server, parts, body, peer, info, Arc::clone(&warnings), from);
     let guarded = AssertUnwindSafe(Box::pin(answering)).catch_unwind();
     let timed = async {
         if long {
@@ -183,7 +183,13 @@ async fn answer(
     peer: Option<Arc<[CertificateDer<'static>]>>,
     info: RequestInfo,
     warnings: Arc<Warnings>,
+    from: SocketAddr,
 ) -> Result<Response, Fault> {
+    if let Some(socket) = server.settings().supervisor_socket.as_deref()
+        && supervisor::answers(&info.path)
+    {
+        return supervisor::pass(server, socket, parts, body, from).await;
+    }
     let user = authn::authenticate(server, &parts, peer.as_deref()).await?;
     authz::authorize(server, &user, &info).await?;
     let upgrades = parts.headers.contains_key(http::header::UPGRADE);
