@@ -5,6 +5,7 @@ use crate::field::quoted;
 use crate::request::{RequestInfo, User};
 use crate::server::Server;
 
+pub(crate) mod cover;
 pub(crate) mod node;
 pub mod rbac;
 pub(crate) mod review;

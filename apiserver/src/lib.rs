@@ -46,6 +46,7 @@ pub mod server;
 pub mod source;
 pub mod storage;
 pub mod subresource;
+mod supervisor;
 mod tag;
 pub mod tls;
 pub mod token;
@@ -99,7 +100,7 @@ pub async fn start(
     let made = context.gate("bootstrap");
     let server = Arc::new(Server::new(settings, context.clone(), store)?);
     context.spawn("cache", source::follow(Arc::clone(&server), synced));
-    context.spawn("bootstrap", bootstrap::run(Arc::clone(&server), made));
+    context.spawn("bootstrap", bootstrap::run(Arc::clone(&server), address.port(), made));
     context.spawn("listener", serve::serve(Arc::clone(&server), listener, tls));
     Ok((server, address))
 }

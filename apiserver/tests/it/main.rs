@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "the lint exempts tests, and all of this binary is tests")]
 
 mod access;
+mod bootstrap;
 mod discovery;
 mod identity;
 mod objects;
 mod reading;
 mod streams;
 mod subject;
+mod supervisor;
 mod watching;

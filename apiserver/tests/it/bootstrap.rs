@@ -1,0 +1,39 @@
+//! What a fresh server has made by itself.
+
+use apiserver::config::Settings;
+use serde_json::{Value, json};
+
+use crate::subject::Subject;
+
+#[tokio::test]
+async fn the_way_to_the_api() {
+    let mut settings = Settings::for_tests();
+    settings.advertise_address = Some("10.9.8.7".parse().unwrap());
+    let subject = Subject::start_with(settings).await;
+    let port = subject.cluster.address.port();
+    let cases = [
+        ("/api/v1/namespaces/default/services/kubernetes", "/spec/clusterIP", json!("10.43.0.1")),
+        ("/api/v1/namespaces/default/services/kubernetes", "/spec/ports/0/targetPort", json!(port)),
+        ("/api/v1/namespaces/default/endpoints/kubernetes", "/subsets/0/addresses/0/ip", json!("10.9.8.7")),
+        (
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/kubernetes",
+            "/endpoints/0/addresses/0",
+            json!("10.9.8.7"),
+        ),
+        ("/apis/networking.k8s.io/v1/servicecidrs/kubernetes", "/status/conditions/0/status", json!("True")),
+        ("/apis/networking.k8s.io/v1/ipaddresses/10.43.0.1", "/spec/parentRef/name", json!("kubernetes")),
+        ("/apis/scheduling.k8s.io/v1/priorityclasses/system-node-critical", "/value", json!(2_000_001_000)),
+        (
+            "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication",
+            "/metadata/name",
+            json!("extension-apiserver-authentication"),
+        ),
+    ];
+    for (path, pointer, expected) in cases {
+        let answer = subject.send("GET", path, Value::Null).await;
+        assert_eq!(answer.body.pointer(pointer), Some(&expected), "{path}: {:?}", answer.body);
+    }
+    let taken = json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 1}]}});
+    let refused = subject.send("POST", "/api/v1/namespaces/default/services", taken).await;
+    assert_eq!(refused.code, 422, "{:?}", refused.body);
+}
