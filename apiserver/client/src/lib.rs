@@ -8,6 +8,7 @@ pub mod cache;
 pub mod controller;
 pub mod event;
 pub mod identity;
+pub mod narrow;
 pub mod object;
 pub mod queue;
 
