@@ -46,6 +46,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("kubeproxy", &["client", "proto", "daemon", "nft"]),
     ("flannel", &["client", "proto", "daemon", "nft"]),
     ("supervisor", &["client", "proto", "daemon"]),
+    ("ingress", &["client", "proto", "daemon"]),
     (
         "bundle",
         &[
@@ -54,6 +55,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "daemon",
             "datastore",
             "flannel",
+            "ingress",
             "kubelet",
             "kubeproxy",
             "scheduler",

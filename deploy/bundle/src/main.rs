@@ -12,6 +12,7 @@ const DAEMONS: &[(&str, Entry)] = &[
     (controller_manager::NAME, controller_manager::main),
     (datastore::NAME, datastore::main),
     (flannel::NAME, flannel::main),
+    (ingress::NAME, ingress::main),
     (kubelet::NAME, kubelet::main),
     (kubeproxy::NAME, kubeproxy::main),
     (scheduler::NAME, scheduler::main),
