@@ -35,9 +35,7 @@ pub(crate) fn build(scene: &Scene) -> anyhow::Result<Option<Reconciler>> {
     nodes.subscribe(move |change| match change {
         Change::Removed(node) => noted.lock().release(name(node)),
         Change::Added(node) | Change::Changed { new: node, .. } => {
-            for range in held(node) {
-                noted.lock().occupy(name(node), range);
-            }
+            noted.lock().hold(name(node), &held(node));
         }
     });
     wake_self(&nodes, &queue);
@@ -73,14 +71,7 @@ impl State {
             "spec": {"podCIDR": range, "podCIDRs": [range]}});
         let api: Api<Node> = Api::all(self.client.clone());
         let patched = found(api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await);
-        if !matches!(patched, Ok(Some(_))) {
-            let mut ranges = self.ranges.lock();
-            ranges.release(&key.name);
-            // The write may have worked and only its answer was lost; then the cache knows.
-            for range in self.nodes.get(key).iter().flat_map(|node| held(node)) {
-                ranges.occupy(&key.name, range);
-            }
-        }
+        // Whatever came of it, the range stays the node's: it is offered again, or the cache tells of another.
         patched.map(|_| Next::Wait).context("could not write the node's pod range")
     }
 }

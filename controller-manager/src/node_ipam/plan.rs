@@ -60,8 +60,16 @@ impl Ranges {
         number(range.network())..=number(range.broadcast())
     }
 
-    /// Notes what a node has already. A range outside the cluster's is nobody's concern.
-    pub(super) fn occupy(&mut self, node: &str, range: IpNet) {
+    /// Notes what a node has, in place of what was meant for it.
+    pub(super) fn hold(&mut self, node: &str, ranges: &[IpNet]) {
+        if !ranges.is_empty() {
+            self.release(node);
+            ranges.iter().for_each(|range| self.occupy(node, *range));
+        }
+    }
+
+    /// A range outside the cluster's is nobody's concern.
+    fn occupy(&mut self, node: &str, range: IpNet) {
         if self.settings.cluster.contains(&range.network())
             || range.contains(&self.settings.cluster.network())
         {
@@ -76,8 +84,11 @@ impl Ranges {
         self.taken.retain(|_, owner| owner != node);
     }
 
-    /// A free range, noted as the node's; `None` when all are taken.
+    /// A free range, noted as the node's; the same one again until it is released; `None` when all are taken.
     pub(super) fn allot(&mut self, node: &str) -> Option<IpNet> {
+        if let Some((&number, _)) = self.taken.iter().find(|(_, owner)| *owner == node) {
+            return self.range(number);
+        }
         let services = self.settings.services;
         let overlaps = |range: &IpNet| {
             services.is_some_and(|services| {
@@ -118,8 +129,11 @@ mod tests {
         ranges.occupy("a", "10.42.1.0/24".parse().unwrap());
         assert_eq!(allot(&mut ranges, "b").as_deref(), Some("10.42.0.0/24"));
         assert_eq!(allot(&mut ranges, "c").as_deref(), Some("10.42.2.0/24"));
+        assert_eq!(allot(&mut ranges, "c").as_deref(), Some("10.42.2.0/24"), "asked for again");
         ranges.release("b");
         assert_eq!(allot(&mut ranges, "d").as_deref(), Some("10.42.3.0/24"));
+        ranges.hold("d", &["10.42.9.0/24".parse().unwrap()]);
+        assert!(!ranges.taken.contains_key(&3), "somebody else gave the node another one");
     }
 
     #[test]
