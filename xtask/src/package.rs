@@ -13,6 +13,7 @@ pub const NEEDED: &[(&str, &str)] = &[
     ("iproute2", "tests make network namespaces"),
     ("nftables", "the service proxy, the pod network and the CNI plugins apply rules"),
     ("conntrack", "the service proxy forgets stale UDP flows"),
+    ("dnsutils", "the cluster DNS is asked with dig"),
     ("busybox-static", "the image that test pods run"),
     ("containerd", "the container runtime the kubelet is tested on"),
     ("runc", "what containerd runs containers with"),

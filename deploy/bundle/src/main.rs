@@ -11,6 +11,7 @@ const DAEMONS: &[(&str, Entry)] = &[
     (apiserver::NAME, apiserver::main),
     (controller_manager::NAME, controller_manager::main),
     (datastore::NAME, datastore::main),
+    (dns::NAME, dns::main),
     (flannel::NAME, flannel::main),
     (ingress::NAME, ingress::main),
     (kubelet::NAME, kubelet::main),
