@@ -12,4 +12,6 @@ pub mod name;
 pub mod patch;
 pub mod quantity;
 pub mod selector;
+pub mod spdy;
 pub mod time;
+pub mod websocket;
