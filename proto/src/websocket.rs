@@ -22,8 +22,6 @@ const PONG: u8 = 10;
 
 /// Everything went well.
 pub const NORMAL: u16 = 1000;
-/// The peer does not keep to the protocol.
-pub const PROTOCOL_ERROR: u16 = 1002;
 /// This side could not go on.
 pub const INTERNAL_ERROR: u16 = 1011;
 

@@ -1,16 +1,24 @@
 //! Commands, attachments and port forwards: `/exec`, `/attach` and `/portForward`, handed on to the runtime.
 //!
 //! The runtime names an address for each stream (CRI), at which it speaks the protocols that `kubectl` speaks over
-//! SPDY; a client that asks for those is connected to it byte for byte.
+//! SPDY; a client that asks for those is connected to it byte for byte. What clients speak over WebSocket is translated.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use http::header::{CONNECTION, HeaderMap, HeaderName, UPGRADE};
-use http::{Response, StatusCode};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::future::BoxFuture;
+use http::header::{
+    CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use proto::cri::v1 as cri;
+use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Code;
 
@@ -21,23 +29,36 @@ use crate::runtime::Failure;
 use crate::runtime::observe::observe;
 
 mod ask;
+mod channel;
 mod dial;
 mod relay;
+mod socket;
+mod translate;
+mod tunnel;
 
-use ask::{Ask, Place};
+use ask::{Ask, Place, Way};
+use channel::Protocol;
+use translate::Process;
 
 /// Streams under way at once: each holds two sockets and up to 128 KiB of buffers, 32 MiB in all.
 const SESSIONS: usize = 256;
 
-/// What of a client's request concerns the runtime: how to change over, and to what.
+/// What the runtime is asked to speak, and of what.
+const SPDY: &str = "SPDY/3.1";
+const OF_PROCESSES: &str = "v4.channel.k8s.io";
+const OF_PORTS: &str = "portforward.k8s.io";
+
+const STREAM_PROTOCOL: HeaderName = HeaderName::from_static("x-stream-protocol-version");
+
+/// What of a client's request concerns a runtime that is spoken to as the client does: how to change over, and to what.
 const CARRIED: [HeaderName; 7] = [
     CONNECTION,
     UPGRADE,
-    HeaderName::from_static("x-stream-protocol-version"),
+    STREAM_PROTOCOL,
     HeaderName::from_static("sec-websocket-extensions"),
-    HeaderName::from_static("sec-websocket-key"),
-    HeaderName::from_static("sec-websocket-protocol"),
-    HeaderName::from_static("sec-websocket-version"),
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
 ];
 
 /// Room for streams; shared by all ways in.
@@ -83,8 +104,7 @@ impl From<anyhow::Error> for Refusal {
 pub async fn exec(call: Call) -> Response<Body> {
     let answer = async {
         let place = Place::of_container(&call.rest).ok_or_else(not_a_path)?;
-        let ask = Ask::parse(|key| call.query(key))
-            .map_err(|words| Refusal::new(StatusCode::BAD_REQUEST, words))?;
+        let ask = Ask::parse(|key| call.query(key)).map_err(bad)?;
         let container = running(&call, &place).await?;
         let request = cri::ExecRequest {
             container_id: container,
@@ -94,8 +114,9 @@ pub async fn exec(call: Call) -> Response<Body> {
             stdout: ask.stdout,
             stderr: ask.stderr,
         };
+        let way = Way::to_process(call.request.headers()).map_err(bad)?;
         let url = call.agent.runtime.exec(request).await?;
-        connect(call, &url).await
+        connect(call, &url, way, ask).await
     };
     answer.await.unwrap_or_else(refused)
 }
@@ -104,22 +125,20 @@ pub async fn exec(call: Call) -> Response<Body> {
 pub async fn attach(call: Call) -> Response<Body> {
     let answer = async {
         let place = Place::of_container(&call.rest).ok_or_else(not_a_path)?;
-        let ask = Ask::parse(|key| call.query(key))
-            .map_err(|words| Refusal::new(StatusCode::BAD_REQUEST, words))?;
+        let ask = Ask::parse(|key| call.query(key)).map_err(bad)?;
         let container = running(&call, &place).await?;
         // Whether there is a terminal was settled when the container was made.
-        let tty = call.sources.named(place.namespace, place.pod).is_some_and(|pod| {
-            member(&pod::spec(&pod), place.container).is_some_and(|it| it.container.tty == Some(true))
-        });
+        let ask = ask.with_terminal(has_terminal(&call, &place));
         let request = cri::AttachRequest {
             container_id: container,
-            tty,
+            tty: ask.tty,
             stdin: ask.stdin,
             stdout: ask.stdout,
-            stderr: ask.stderr && !tty,
+            stderr: ask.stderr,
         };
+        let way = Way::to_process(call.request.headers()).map_err(bad)?;
         let url = call.agent.runtime.attach(request).await?;
-        connect(call, &url).await
+        connect(call, &url, way, ask).await
     };
     answer.await.unwrap_or_else(refused)
 }
@@ -128,18 +147,30 @@ pub async fn attach(call: Call) -> Response<Body> {
 pub async fn port_forward(call: Call) -> Response<Body> {
     let answer = async {
         let place = Place::of_pod(&call.rest).ok_or_else(not_a_path)?;
-        let ports =
-            ask::ports(call.queries("port")).map_err(|words| Refusal::new(StatusCode::BAD_REQUEST, words))?;
+        let ports = ask::ports(call.queries("port")).map_err(bad)?;
         let observed = look(&call, &place).await?;
         let sandbox = observed.sandbox().ok_or_else(|| {
             let words = format!("pod not found (\"{}_{}\")", place.pod, place.namespace);
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, words)
         })?;
         let request = cri::PortForwardRequest { pod_sandbox_id: sandbox.id.clone(), port: ports };
+        let way = Way::to_ports(call.request.headers());
         let url = call.agent.runtime.port_forward(request).await?;
-        connect(call, &url).await
+        connect(call, &url, way, Ask::default()).await
     };
     answer.await.unwrap_or_else(refused)
+}
+
+fn has_terminal(call: &Call, place: &Place<'_>) -> bool {
+    let pod = call.sources.named(place.namespace, place.pod);
+    pod.is_some_and(|pod| {
+        let spec = pod::spec(&pod);
+        member(&spec, place.container).is_some_and(|member| member.container.tty == Some(true))
+    })
+}
+
+fn bad(words: String) -> Refusal {
+    Refusal::new(StatusCode::BAD_REQUEST, words)
 }
 
 fn not_a_path() -> Refusal {
@@ -179,28 +210,98 @@ fn room(call: &Call) -> Result<OwnedSemaphorePermit, Refusal> {
 }
 
 /// Connects the client with the runtime's address and lets them speak.
-async fn connect(mut call: Call, url: &str) -> Result<Response<Body>, Refusal> {
+async fn connect(mut call: Call, url: &str, way: Way, ask: Ask) -> Result<Response<Body>, Refusal> {
     let permit = room(&call)?;
-    let mut headers = HeaderMap::new();
-    for name in CARRIED {
-        for value in call.request.headers().get_all(&name) {
-            headers.append(name.clone(), value.clone());
+    let headers = match &way {
+        Way::Plain => carried(call.request.headers()),
+        Way::Channels(_) => spdy(OF_PROCESSES),
+        Way::Tunnel(_) => spdy(OF_PORTS),
+    };
+    let agreed = match &way {
+        Way::Plain => None,
+        Way::Channels(Protocol { name, .. }) | Way::Tunnel(name) => {
+            Some(agreed(call.request.headers(), name)?)
         }
-    }
-    let method = call.request.method().clone();
+    };
+    let method = if way == Way::Plain { call.request.method().clone() } else { Method::POST };
     let mut answer = dial::dial(&call.agent.context, url, method, headers).await?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer.map(|body| body.map_err(std::io::Error::other).boxed()));
     }
-    let runtime = hyper::upgrade::on(&mut answer);
+    let agreed = agreed.unwrap_or_else(|| std::mem::take(answer.headers_mut()));
+    let runtime =
+        hyper::upgrade::on(&mut answer).await.context("the runtime's streaming server went away")?;
+    let runtime = TokioIo::new(runtime);
     let client = hyper::upgrade::on(&mut call.request);
-    call.agent.context.spawn_isolated("stream", async move {
-        let (client, runtime) = tokio::try_join!(client, runtime).context("a stream did not come to be")?;
-        relay::relay(TokioIo::new(client), TokioIo::new(runtime)).await?;
+    let context = call.agent.context.clone();
+    let speaking: Speaking = match way {
+        Way::Plain => Box::new(move |client| Box::pin(relay::relay(client, runtime))),
+        Way::Tunnel(_) => Box::new(move |client| Box::pin(tunnel::tunnel(client, runtime))),
+        Way::Channels(protocol) => {
+            let process = Process::open(runtime, ask).await?;
+            Box::new(move |client| Box::pin(process.carry(client, protocol)))
+        }
+    };
+    context.spawn_isolated("stream", async move {
+        let client = client.await.context("the client went away")?;
+        speaking(TokioIo::new(client)).await?;
         drop(permit);
         Ok(())
     });
     let mut response = text(StatusCode::SWITCHING_PROTOCOLS, "");
-    *response.headers_mut() = std::mem::take(answer.headers_mut());
+    *response.headers_mut() = agreed;
     Ok(response)
+}
+
+/// What happens once the client has changed over.
+type Speaking = Box<dyn FnOnce(TokioIo<Upgraded>) -> BoxFuture<'static, std::io::Result<()>> + Send>;
+
+fn carried(asked: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for name in CARRIED {
+        for value in asked.get_all(&name) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    headers
+}
+
+fn spdy(of: &'static str) -> HeaderMap {
+    let pairs = [(CONNECTION, "Upgrade"), (UPGRADE, SPDY), (STREAM_PROTOCOL, of)];
+    pairs.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))).collect()
+}
+
+/// How a client is told that it may speak WebSocket.
+fn agreed(asked: &HeaderMap, protocol: &'static str) -> Result<HeaderMap, Refusal> {
+    if asked.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        return Err(bad("only version 13 of WebSocket is spoken here".to_owned()));
+    }
+    let key = asked.get(SEC_WEBSOCKET_KEY).ok_or_else(|| bad("there is no Sec-WebSocket-Key".to_owned()))?;
+    let key = [key.as_bytes(), proto::websocket::KEY_SUFFIX.as_bytes()].concat();
+    let accepted = STANDARD.encode(digest(&SHA1_FOR_LEGACY_USE_ONLY, &key));
+    let accepted = HeaderValue::from_str(&accepted).map_err(anyhow::Error::from)?;
+    let mut headers = HeaderMap::new();
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accepted);
+    if !protocol.is_empty() {
+        headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
+    }
+    Ok(headers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of RFC 6455, section 1.3.
+    #[test]
+    fn the_handshake() {
+        let mut asked = HeaderMap::new();
+        asked.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        asked.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static("dGhlIHNhbXBsZSBub25jZQ=="));
+        let agreed = agreed(&asked, "chat").map_err(|refusal| refusal.words).unwrap();
+        assert_eq!(agreed[SEC_WEBSOCKET_ACCEPT], "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+        assert_eq!(agreed[SEC_WEBSOCKET_PROTOCOL], "chat");
+    }
 }

@@ -181,13 +181,21 @@ async fn stage(websocket: &'static str) -> Stage {
     Stage { bench, websocket }
 }
 
-/// Everything that streams, over SPDY.
-#[tokio::test]
-async fn streams_over_spdy() {
-    let stage = stage("false").await;
+async fn everything_that_streams(websocket: &'static str) {
+    let stage = stage(websocket).await;
     stage.commands().await;
     stage.terminal().await;
     stage.copies().await;
     stage.attachment("listens").await;
     stage.ports().await;
+}
+
+#[tokio::test]
+async fn streams_over_spdy() {
+    everything_that_streams("false").await;
+}
+
+#[tokio::test]
+async fn streams_over_websocket() {
+    everything_that_streams("true").await;
 }

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 pub(super) const IDLE: Duration = Duration::from_hours(4);
 
 /// What is under way in one direction: as much as `kubectl` sends at once.
-const BUFFER: usize = 32 << 10;
+pub(super) const BUFFER: usize = 32 << 10;
 
 /// How long what a client still sends is taken in once the runtime has ended: closing with something unread would
 /// reset the connection, and the client could lose the last words.
