@@ -10,6 +10,7 @@ use rcgen::KeyPair;
 use crate::certificate::{Authority, Leaf, PRIVATE, PUBLIC, Pair, read, write};
 use crate::config::{self, Node, Server};
 use crate::identity::{IDENTITIES, Signer};
+use crate::join::Secrets;
 use crate::kubeconfig::{Credentials, text};
 use crate::layout::Layout;
 use crate::token::{self, Token};
@@ -54,12 +55,14 @@ const CLIENTS: &[Client] = &[
 /// The authorities of a cluster.
 #[derive(Debug)]
 pub(crate) struct Authorities {
-    server: Authority,
-    client: Authority,
+    pub(crate) server: Authority,
+    pub(crate) client: Authority,
+    /// What lets nodes in.
+    pub(crate) secrets: Secrets,
 }
 
 impl Authorities {
-    fn of(&self, signer: Signer) -> &Authority {
+    pub(crate) fn of(&self, signer: Signer) -> &Authority {
         match signer {
             Signer::Server => &self.server,
             Signer::Client => &self.client,
@@ -92,7 +95,7 @@ pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> any
     let server = authority("server-ca", "server")?;
     let client = authority("client-ca", "client")?;
     let front = authority("request-header-ca", "request-header")?;
-    tokens(settings, server.pem())?;
+    let secrets = tokens(settings, server.pem())?;
     let serving = Leaf::server("kube-apiserver", names(settings, address));
     server.keep(&Pair::at(&tls, "serving-kube-apiserver"), &serving, now)?;
     front.keep(&Pair::at(&tls, "client-auth-proxy"), &Leaf::client("system:auth-proxy", None), now)?;
@@ -108,7 +111,7 @@ pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> any
     }
     service_key(&layout.tls("service.key"))?;
     administrator(settings, server.pem())?;
-    Ok(Authorities { server, client })
+    Ok(Authorities { server, client, secrets })
 }
 
 /// Where the API is for who is on the same host.
@@ -162,7 +165,7 @@ fn administrator(settings: &Server, authority: &str) -> anyhow::Result<()> {
 }
 
 /// Writes the tokens that join nodes: the ones told, the ones there are, or new ones.
-fn tokens(settings: &Server, authority: &str) -> anyhow::Result<()> {
+fn tokens(settings: &Server, authority: &str) -> anyhow::Result<Secrets> {
     let layout = &settings.node.layout;
     let full = |user: &str, secret: String| Token {
         authority: Some(token::hash(authority)),
@@ -192,13 +195,14 @@ fn tokens(settings: &Server, authority: &str) -> anyhow::Result<()> {
     let server = full(token::SERVER, secret.clone()).to_string();
     write(&layout.server("token"), &format!("{server}\n"), PRIVATE)?;
     link(layout, "token", "node-token")?;
-    match agents {
+    match &agents {
         Some(agents) => {
-            let text = full(token::NODE, agents).to_string();
-            write(&layout.server("agent-token"), &format!("{text}\n"), PRIVATE)
+            let text = full(token::NODE, agents.clone()).to_string();
+            write(&layout.server("agent-token"), &format!("{text}\n"), PRIVATE)?;
         }
-        None => link(layout, "token", "agent-token"),
+        None => link(layout, "token", "agent-token")?,
     }
+    Ok(Secrets { agent: agents.unwrap_or_else(|| secret.clone()), server: secret })
 }
 
 fn link(layout: &Layout, target: &str, name: &str) -> anyhow::Result<()> {

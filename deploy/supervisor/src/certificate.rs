@@ -203,12 +203,18 @@ impl Authority {
     }
 }
 
-/// A key and a request in DER for a certificate of it. Who it is for is the server's to say.
+/// The key in a file, or a new one, and a request in DER for a certificate of it. Who it is for is the server's to
+/// say.
 ///
 /// # Errors
-/// Where no key can be made.
-pub fn request() -> anyhow::Result<(String, Vec<u8>)> {
-    let key = KeyPair::generate().context("could not make a key")?;
+/// Where no key can be read or made.
+pub fn request(file: &Path) -> anyhow::Result<(String, Vec<u8>)> {
+    let key = match read(file)? {
+        Some(key) => {
+            KeyPair::from_pem(&key).with_context(|| format!("{} is no usable key", file.display()))?
+        }
+        None => KeyPair::generate().context("could not make a key")?,
+    };
     let params = CertificateParams::new(Vec::new()).context("no names")?;
     let request = params.serialize_request(&key).context("could not write a request")?;
     Ok((key.serialize_pem(), request.der().to_vec()))
@@ -339,7 +345,7 @@ mod tests {
 
     #[test]
     fn requests_give_a_key_and_no_name() {
-        let (key, request) = request().unwrap();
+        let (key, request) = request(Path::new("/nowhere/key")).unwrap();
         let leaf = Leaf::client("system:node:a", Some("system:nodes"));
         let certificate = authority().sign(&request, &leaf, now()).unwrap();
         assert!(says(&certificate, &leaf, now()));

@@ -46,6 +46,17 @@ pub struct Server {
     pub more: Vec<(&'static str, Vec<String>)>,
 }
 
+/// What `isopod agent` is told.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    /// What every node is told.
+    pub node: Node,
+    /// The server to join.
+    pub server: http::Uri,
+    /// What it joins with.
+    pub token: Token,
+}
+
 /// What every node is told.
 #[derive(Debug, Clone)]
 pub struct Node {
@@ -253,6 +264,10 @@ const fn both<const N: usize>(first: &[Flag], second: &[Flag]) -> [Flag; N] {
     all
 }
 
+const JOIN: [Flag; 1] = [Flag::one("server", "", "The server to join, as https://address:6443")];
+
+const AGENT: &[Flag] = &both::<{ NODE.len() + JOIN.len() }>(&NODE, &JOIN);
+
 const SERVER: &[Flag] = &both::<{ NODE.len() + CONTROL.len() }>(&NODE, &CONTROL);
 
 /// Flags of K3s that mean nothing here, or nothing yet that could do harm.
@@ -289,6 +304,9 @@ const INERT: &[&str] = &[
 /// What `isopod server` knows.
 pub(crate) const SERVER_VOCABULARY: Vocabulary =
     Vocabulary { command: "server", flags: SERVER, inert: INERT };
+
+/// What `isopod agent` knows.
+pub(crate) const AGENT_VOCABULARY: Vocabulary = Vocabulary { command: "agent", flags: AGENT, inert: INERT };
 
 /// One list of flags out of environment, configuration files and a command line.
 ///
@@ -371,6 +389,25 @@ impl daemon::Settings for Server {
             node: node?,
             cluster: cluster?,
         })
+    }
+}
+
+impl daemon::Settings for Agent {
+    const FLAGS: &'static [Flag] = AGENT;
+    const INERT: &'static [&'static str] = INERT;
+
+    fn read(args: &mut Args) -> Option<Self> {
+        let node = node(args);
+        let server: Option<http::Uri> = args.required("server");
+        let https = |url: &http::Uri| url.scheme_str() == Some("https") && url.host().is_some();
+        if let Some(url) = server.as_ref().filter(|url| !https(url)) {
+            args.reject(format!("--server: {url} is no https URL, such as https://10.0.0.1:6443"));
+        }
+        let node = node?;
+        if node.token.is_none() {
+            args.reject("--token is required; it is in server/token in the data directory of a server");
+        }
+        Some(Self { token: node.token.clone()?, node, server: server? })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the host can do: facts that decide how things are started, and lacks that are named before anything is.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -31,12 +31,28 @@ fn capable(status: &str, capability: u32) -> bool {
         .is_some_and(|set| set >> capability & 1 == 1)
 }
 
-/// The address that packets to far away leave under. Nothing is sent: the kernel only looks up the route.
+/// The address that packets to a server leave under, or those to far away.
+pub(crate) fn towards(server: &http::Uri) -> Option<IpAddr> {
+    let host = server.host()?.trim_matches(['[', ']']);
+    let server = host.parse::<IpAddr>().ok().and_then(|address| leaving(SocketAddr::new(address, 9)));
+    server.or_else(outward)
+}
+
+/// The address that packets to far away leave under.
 pub(crate) fn outward() -> Option<IpAddr> {
     /// An address of the documentation (RFC 5737), behind whatever default route there is.
-    const FAR: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
-    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
-    socket.connect(FAR).ok()?;
+    const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+    leaving(SocketAddr::new(FAR, 9))
+}
+
+/// The address that packets to another leave under. Nothing is sent: the kernel only looks up the route.
+fn leaving(far: SocketAddr) -> Option<IpAddr> {
+    let any = match far {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(far).ok()?;
     socket.local_addr().ok().map(|address| address.ip())
 }
 

@@ -80,6 +80,11 @@ impl Layout {
         self.usual("/var/log/pods", "pod-logs")
     }
 
+    /// The secret by which this host keeps its name in the cluster; on an installed node it outlives the data.
+    pub fn node_password(&self) -> PathBuf {
+        self.usual("/etc/isopod/node/password", "node-password")
+    }
+
     fn usual(&self, installed: &str, own: &str) -> PathBuf {
         if self.data == Path::new(DATA) { PathBuf::from(installed) } else { self.agent(own) }
     }

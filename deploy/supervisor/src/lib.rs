@@ -20,6 +20,7 @@ mod authority;
 mod containerd;
 mod identity;
 mod images;
+mod join;
 mod journal;
 mod leftover;
 mod role;
@@ -48,6 +49,7 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "agent", help: "Run a node and join it to a server", entry: role::agent },
     Command { name: "server", help: "Run a server: the control plane, and a node", entry: role::server },
     Command {
         name: "images",

@@ -1,4 +1,4 @@
-//! What `isopod server` does: files first, then processes.
+//! What `isopod server` and `isopod agent` do: files first, then processes.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
@@ -8,24 +8,61 @@ use daemon::{Context, Threads};
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock};
 
-use crate::config::{self, Node, Server};
+use crate::config::{self, Agent, Node, Server, Vocabulary};
 use crate::plan::{Scene, plan};
 use crate::process::Launcher;
-use crate::{Programs, USAGE, authority, containerd, host, identity, supervise};
+use crate::{Programs, USAGE, authority, containerd, host, identity, join, supervise};
 
 /// Runs a server until it is asked to finish.
 pub(crate) fn server(words: Vec<String>, programs: Programs) -> ExitCode {
-    match config::gather(config::SERVER_VOCABULARY, words) {
-        Ok(words) => daemon::main("server", Threads::One, words, move |settings, context| {
-            serve(settings, programs, context)
-        }),
+    command(config::SERVER_VOCABULARY, words, move |settings, context| serve(settings, programs, context))
+}
+
+/// Runs an agent until it is asked to finish.
+pub(crate) fn agent(words: Vec<String>, programs: Programs) -> ExitCode {
+    command(config::AGENT_VOCABULARY, words, move |settings, context| follow(settings, programs, context))
+}
+
+fn command<S, Fut>(
+    vocabulary: Vocabulary,
+    words: Vec<String>,
+    run: impl FnOnce(S, Context) -> Fut,
+) -> ExitCode
+where
+    S: daemon::Settings,
+    Fut: Future<Output = anyhow::Result<()>>,
+{
+    match config::gather(vocabulary, words) {
+        Ok(words) => daemon::main(vocabulary.command, Threads::One, words, run),
         Err(mistakes) => {
             for mistake in mistakes {
-                daemon::log::complain(&format!("isopod server: {mistake}"));
+                daemon::log::complain(&format!("isopod {}: {mistake}", vocabulary.command));
             }
             ExitCode::from(USAGE)
         }
     }
+}
+
+async fn follow(mut settings: Agent, programs: Programs, context: Context) -> anyhow::Result<()> {
+    let layout = settings.node.layout.clone();
+    let _lock = lock(&settings.node)?;
+    let Some(address) = settings.node.ips.first().copied().or_else(|| host::towards(&settings.server)) else {
+        anyhow::bail!("this host has no route by which to tell its address; give --node-ip");
+    };
+    let launcher = Launcher::new(layout.clone(), programs)?;
+    settings.node.resolve()?;
+    let drain = context.drain();
+    let addresses = settings.node.addresses(address);
+    let cluster = tokio::select! {
+        cluster = join::join(&settings, &addresses) => cluster?,
+        () = drain.signaled() => return Ok(()),
+    };
+    drop(drain);
+    let url = settings.server.to_string();
+    let url = url.trim_end_matches('/').to_owned();
+    identity::kubeconfigs(&layout, &url)?;
+    let scene = Scene { node: settings.node, cluster, address, url, host: host::look(), server: None };
+    start(&scene, launcher, &context).await
 }
 
 async fn serve(mut settings: Server, programs: Programs, context: Context) -> anyhow::Result<()> {
@@ -49,6 +86,9 @@ async fn serve(mut settings: Server, programs: Programs, context: Context) -> an
         host: host::look(),
         server: Some(settings),
     };
+    if let Some(server) = &scene.server {
+        join::serve::start(server, authorities, &context)?;
+    }
     start(&scene, launcher, &context).await
 }
 
