@@ -156,7 +156,10 @@ impl Proxy {
         while tried.len() < MOST_ATTEMPTS {
             let table = self.table();
             let Some(upstream) = table.find(host, path) else {
-                return Err(if tried.is_empty() { StatusCode::NOT_FOUND } else { outcome });
+                if tried.is_empty() {
+                    outcome = StatusCode::NOT_FOUND;
+                }
+                break;
             };
             let Some(address) = upstream.pick(&tried, |address| self.pool.is_avoided(address)) else { break };
             drop(table);
@@ -172,6 +175,7 @@ impl Proxy {
                 break;
             }
         }
+        tracing::debug!(%host, %path, pods = tried.len(), "answered with {outcome}");
         Err(outcome)
     }
 
