@@ -2,6 +2,7 @@
 //!
 //! A plugin is a unit struct in a file of `admission/` that implements [`Plugin`], and one row in [`PLUGINS`].
 
+mod node;
 mod pods;
 
 use serde_json::Value;
@@ -67,6 +68,11 @@ pub trait Plugin: Send + Sync {
     /// Upstream's name.
     fn name(&self) -> &'static str;
 
+    /// Whether it is on without being asked for by `--enable-admission-plugins`.
+    fn is_default(&self) -> bool {
+        true
+    }
+
     /// Whether it wants to see such requests.
     fn handles(&self, attributes: &Attributes<'_>) -> bool;
 
@@ -94,16 +100,21 @@ pub trait Plugin: Send + Sync {
 /// The plugins that are on, in upstream's order.
 const PLUGINS: &[&dyn Plugin] = &[
     &pods::ServiceAccount,
+    &node::NodeRestriction,
     &pods::TaintNodesByCondition,
     &pods::Priority,
     &pods::DefaultTolerationSeconds,
     &pods::Requester,
+    &crate::authz::escalation::Escalation,
 ];
 
-/// The plugins that `--disable-admission-plugins` leaves on.
+/// The plugins that are on by the flags.
 fn plugins(server: &Server) -> impl Iterator<Item = &'static &'static dyn Plugin> {
+    let settings = server.settings();
     PLUGINS.iter().filter(|plugin| {
-        !server.settings().disable_admission_plugins.iter().any(|name| name == plugin.name())
+        let named = |names: &[String]| names.iter().any(|name| name == plugin.name());
+        (plugin.is_default() || named(&settings.enable_admission_plugins))
+            && !named(&settings.disable_admission_plugins)
     })
 }
 

@@ -13,6 +13,7 @@ use crate::request::User;
 use crate::server::Server;
 
 mod account;
+pub(crate) mod impersonation;
 pub(crate) mod review;
 
 /// What the authenticators know, read once at start.

@@ -6,6 +6,7 @@ use crate::request::{RequestInfo, User};
 use crate::server::Server;
 
 pub(crate) mod cover;
+pub(crate) mod escalation;
 pub(crate) mod node;
 pub mod rbac;
 pub(crate) mod review;
@@ -18,7 +19,7 @@ use rule::Attributes;
 const ALWAYS: &[&str] = &["/healthz", "/livez", "/readyz"];
 
 /// Who may do everything.
-const MASTERS: &str = "system:masters";
+pub(crate) const MASTERS: &str = "system:masters";
 
 /// What an authorizer says. Where it does not allow, the next one is asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub async fn authorize(server: &Server, user: &User, info: &RequestInfo) -> Resu
 }
 
 /// The answer to who may not.
-fn forbidden(user: &User, asked: &Attributes<'_>, reason: &str) -> Fault {
+pub(crate) fn forbidden(user: &User, asked: &Attributes<'_>, reason: &str) -> Fault {
     let mut why = refusal(user, asked);
     if !reason.is_empty() {
         why.push_str(": ");

@@ -268,10 +268,6 @@ impl daemon::Settings for Settings {
     ];
 
     fn read(args: &mut Args) -> Option<Self> {
-        let ranges: Vec<IpNet> = args.many("service-cluster-ip-range");
-        if ranges.is_empty() || ranges.len() > 2 {
-            args.reject("--service-cluster-ip-range takes one range, or one of each address family");
-        }
         let etcd_servers: Vec<String> = args.many("etcd-servers");
         if etcd_servers.is_empty() {
             args.reject("--etcd-servers is required; name the datastore, as in unix:///run/isopod/db.sock");
@@ -299,7 +295,7 @@ impl daemon::Settings for Settings {
             tls_cert_file: cert?,
             tls_private_key_file: key?,
             client_ca_file: args.optional("client-ca-file"),
-            service_cluster_ip_range: ranges,
+            service_cluster_ip_range: ranges(args),
             service_node_port_range: ports.map(|range| (range.0, range.1))?,
             service_account_issuer: args.many("service-account-issuer"),
             service_account_key_file: args.many("service-account-key-file"),
@@ -336,6 +332,15 @@ impl daemon::Settings for Settings {
             supervisor_socket: args.optional("supervisor-socket"),
         })
     }
+}
+
+/// The ranges of Services' addresses.
+fn ranges(args: &mut Args) -> Vec<IpNet> {
+    let ranges: Vec<IpNet> = args.many("service-cluster-ip-range");
+    if ranges.is_empty() || ranges.len() > 2 {
+        args.reject("--service-cluster-ip-range takes one range, or one of each address family");
+    }
+    ranges
 }
 
 /// The authorizers, which must be known ones: who misspells one would go unguarded.

@@ -226,7 +226,7 @@ fn name_in_selector(selector: &str) -> Option<String> {
 }
 
 /// A percent-encoded path segment as text.
-fn decoded(text: &str) -> String {
+pub(crate) fn decoded(text: &str) -> String {
     percent(text, false)
 }
 

@@ -178,7 +178,7 @@ fn is_long(info: &RequestInfo) -> bool {
 
 async fn answer(
     server: &Arc<Server>,
-    parts: http::request::Parts,
+    mut parts: http::request::Parts,
     body: Incoming,
     peer: Option<Arc<[CertificateDer<'static>]>>,
     info: RequestInfo,
@@ -191,6 +191,7 @@ async fn answer(
         return supervisor::pass(server, socket, parts, body, from).await;
     }
     let user = authn::authenticate(server, &parts, peer.as_deref()).await?;
+    let user = authn::impersonation::acting(server, user, &mut parts.headers, &info)?;
     authz::authorize(server, &user, &info).await?;
     let upgrades = parts.headers.contains_key(http::header::UPGRADE);
     let body = if upgrades { Bytes::new() } else { read(body).await? };

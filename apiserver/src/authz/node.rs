@@ -16,6 +16,7 @@ use crate::server::Server;
 
 mod reference;
 
+pub(crate) use reference::named_by;
 use reference::names;
 
 /// The rules for all else, the same for every node.

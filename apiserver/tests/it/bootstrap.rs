@@ -33,7 +33,8 @@ async fn the_way_to_the_api() {
         let answer = subject.send("GET", path, Value::Null).await;
         assert_eq!(answer.body.pointer(pointer), Some(&expected), "{path}: {:?}", answer.body);
     }
-    let taken = json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 1}]}});
+    let taken =
+        json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 1}]}});
     let refused = subject.send("POST", "/api/v1/namespaces/default/services", taken).await;
     assert_eq!(refused.code, 422, "{:?}", refused.body);
 }

@@ -74,11 +74,48 @@ pub(super) fn names(pod: &Value, resource: &str, name: &str) -> bool {
         return false;
     }
     let places = PLACES.iter().find(|(of, _)| *of == resource).map_or(&[][..], |(_, places)| places);
-    let named = places.iter().any(|place| match place.split_once("[containers]") {
-        Some((head, rest)) => CONTAINERS.iter().any(|list| has(pod, &format!("{head}{list}{rest}"), name)),
-        None => has(pod, place, name),
-    });
+    let named = places.iter().any(|place| spread(place).any(|path| at(pod, &path, &|found| found == name)));
     named || resource == "persistentvolumeclaims" && has_ephemeral(pod, name)
+}
+
+/// Sorts of volumes that lead to other objects, and to which.
+const VOLUMES: &[(&str, &str)] = &[
+    ("configMap", "configmaps (via configmap volumes)"),
+    ("secret", "secrets (via secret volumes)"),
+    ("csi", "csidrivers (via CSI volumes)"),
+    ("glusterfs", "endpoints (via glusterFS volumes)"),
+    ("persistentVolumeClaim", "persistentvolumeclaims"),
+    ("ephemeral", "persistentvolumeclaims (via ephemeral volumes)"),
+    ("azureFile", "secrets (via azureFile volumes)"),
+];
+
+/// The first sort of objects that a pod names, in upstream's words; `None` where it stands for itself.
+pub(crate) fn named_by(pod: &Value) -> Option<&'static str> {
+    let places = |resource: &str| PLACES.iter().find(|(of, _)| *of == resource).map_or(&[][..], |(_, at)| at);
+    let named =
+        |resource: &&str| places(resource).iter().any(|place| spread(place).any(|path| any(pod, &path)));
+    let first = ["serviceaccounts", "secrets", "configmaps", "resourceclaims"].into_iter().find(named);
+    let mut volumes = pod["spec"]["volumes"].as_array().into_iter().flatten();
+    first.or_else(|| {
+        volumes.find_map(|volume| {
+            let sort =
+                VOLUMES.iter().find(|(field, _)| volume.get(field).is_some_and(|value| !value.is_null()));
+            let sources = volume["projected"]["sources"].as_array().into_iter().flatten();
+            // Of what is projected only what the node knows by itself stands for itself.
+            let asks = |source: &Value| source.get("downwardAPI").is_none();
+            sort.map(|(_, text)| *text)
+                .or_else(|| sources.into_iter().any(asks).then_some("other objects (via projected volumes)"))
+        })
+    })
+}
+
+/// The paths that a place stands for.
+fn spread(place: &str) -> impl Iterator<Item = String> + use<> {
+    let paths: Vec<String> = match place.split_once("[containers]") {
+        Some((head, rest)) => CONTAINERS.iter().map(|list| format!("{head}{list}{rest}")).collect(),
+        None => vec![place.to_owned()],
+    };
+    paths.into_iter()
 }
 
 /// Whether a volume of the pod brings its own claim of this name.
@@ -90,10 +127,15 @@ fn has_ephemeral(pod: &Value, claim: &str) -> bool {
     })
 }
 
-/// Whether this text is at a path; `[]` after a name stands for every element of a list.
-fn has(value: &Value, path: &str, wanted: &str) -> bool {
+/// Whether any text is at a path.
+fn any(value: &Value, path: &str) -> bool {
+    at(value, path, &|found| found.as_str().is_some_and(|text| !text.is_empty()))
+}
+
+/// Whether something like this is at a path; `[]` after a name stands for every element of a list.
+fn at(value: &Value, path: &str, wanted: &dyn Fn(&Value) -> bool) -> bool {
     let (head, rest) = path.split_once('.').unwrap_or((path, ""));
-    let on = |value: &Value| if rest.is_empty() { value == wanted } else { has(value, rest, wanted) };
+    let on = |value: &Value| if rest.is_empty() { wanted(value) } else { at(value, rest, wanted) };
     match head.strip_suffix("[]") {
         Some(list) => value.get(list).and_then(Value::as_array).into_iter().flatten().any(on),
         None => value.get(head).is_some_and(on),
