@@ -1,8 +1,8 @@
 //! Names that come and go with objects of the API.
 
-use client::k8s_openapi::api::core::v1::{Namespace, Service};
+use client::k8s_openapi::api::core::v1::{Namespace, Node, Service};
 use client::k8s_openapi::api::discovery::v1::EndpointSlice;
-use client::kube::api::{DeleteParams, PostParams};
+use client::kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use client::kube::{Api, Resource};
 use hickory_proto::op::ResponseCode;
 use hickory_proto::rr::RecordType;
@@ -66,7 +66,7 @@ async fn eventually(subject: &Subject, line: &str, expected: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_of_what_there_is() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     furnish(&cluster).await;
     let subject = subject::start(&cluster, &[]).await;
     let cases = [
@@ -99,7 +99,7 @@ async fn names_of_what_there_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_are_cut_and_whole_over_tcp() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     furnish(&cluster).await;
     let subject = subject::start(&cluster, &[]).await;
     let ask = |payload| question("many.demo.svc.cluster.local.", RecordType::A, payload);
@@ -120,7 +120,7 @@ async fn large_answers_are_cut_and_whole_over_tcp() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_follow_the_objects() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     let subject = subject::start(&cluster, &[]).await;
     assert!(subject.dig("web.demo.svc.cluster.local").await.contains("NXDOMAIN"));
     furnish(&cluster).await;
@@ -134,7 +134,7 @@ async fn names_follow_the_objects() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_service_and_the_slice_are_there_and_are_mended() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     let subject = subject::start(&cluster, &[]).await;
     eventually(&subject, "+short kube-dns.kube-system.svc.cluster.local", "10.43.0.10").await;
     eventually(
@@ -167,4 +167,28 @@ async fn the_service_and_the_slice_are_there_and_are_mended() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), left).await.expect("a goodbye");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_have_names_and_take_their_slices_with_them() {
+    let cluster = subject::cluster().await;
+    let subject = subject::start(&cluster, &[]).await;
+    let nodes: Api<Node> = Api::all(cluster.client());
+    create(nodes.clone(), json!({"metadata": {"name": "n1"}})).await;
+    let status = json!({"status": {"addresses": [
+        {"type": "InternalIP", "address": "203.0.113.7"}, {"type": "Hostname", "address": "n1"},
+    ]}});
+    nodes.patch_status("n1", &PatchParams::default(), &Patch::Merge(&status)).await.unwrap();
+    eventually(&subject, "+short n1", "203.0.113.7").await;
+    eventually(&subject, "+short -x 203.0.113.7", "n1.").await;
+    let slices: Api<EndpointSlice> = Api::namespaced(cluster.client(), "kube-system");
+    let owned = async {
+        loop {
+            let slice = client::object::found(slices.get("kube-dns-n1").await).unwrap();
+            if slice.and_then(|slice| slice.metadata.owner_references).is_some() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), owned).await.expect("an owner");
 }

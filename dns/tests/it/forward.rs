@@ -90,7 +90,7 @@ fn ask(name: &str, kind: RecordType) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_are_asked_and_their_answers_kept() {
-    let (cluster, world) = (testkit::start().await, World::start());
+    let (cluster, world) = (subject::cluster().await, World::start());
     // The first server is nowhere; the second answers.
     let nowhere = format!("127.0.0.1:{}", free_port());
     let forward = format!("--forward={nowhere},{}", world.address);
@@ -120,7 +120,7 @@ async fn others_are_asked_and_their_answers_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_alias_leads_out() {
-    let (cluster, world) = (testkit::start().await, World::start());
+    let (cluster, world) = (subject::cluster().await, World::start());
     let services = client::kube::Api::namespaced(cluster.client(), "default");
     for (name, target) in [("out", "www.example.com"), ("nowhere", "none.example.com")] {
         let service = serde_json::json!({
@@ -138,7 +138,7 @@ async fn an_alias_leads_out() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_anybody_to_ask_it_fails_at_once() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     let alone = subject::start(&cluster, &[]).await;
     let message = alone.udp(ask("www.example.com.", RecordType::A)).await;
     assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
@@ -146,7 +146,7 @@ async fn without_anybody_to_ask_it_fails_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_question_in_a_circle_ends() {
-    let cluster = testkit::start().await;
+    let cluster = subject::cluster().await;
     // Two servers, each of which takes the other for the one that knows.
     let relay = UdpSocket::bind("127.0.0.1:0").unwrap();
     let there = relay.local_addr().unwrap();

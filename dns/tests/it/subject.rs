@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_proto::op::{Edns, Message, Query};
@@ -18,6 +19,13 @@ pub(crate) struct Subject {
     /// Holds its tasks, which end with it.
     _context: daemon::Context,
     _folder: tempfile::TempDir,
+}
+
+/// An API server that lets each do only what it may.
+pub(crate) async fn cluster() -> testkit::Cluster {
+    let mut settings = apiserver::config::Settings::for_tests();
+    settings.authorization_mode = vec!["RBAC".to_owned()];
+    testkit::start_with(settings, Arc::new(store::memory::Memory::new())).await
 }
 
 /// A port that is free for both protocols.
