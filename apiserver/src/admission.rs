@@ -2,12 +2,18 @@
 //!
 //! A plugin is a unit struct in a file of `admission/` that implements [`Plugin`], and one row in [`PLUGINS`].
 
+mod certificates;
+mod defaults;
+mod limits;
 mod node;
 mod pods;
+mod runtime;
+mod storage;
 
 use serde_json::Value;
 
 use crate::fault::Fault;
+use crate::object::meta;
 use crate::request::{User, Warnings};
 use crate::server::Server;
 
@@ -60,6 +66,13 @@ impl Attributes<'_> {
     pub fn is_for(&self, group: &str, resource: &str) -> bool {
         self.group == group && self.resource == resource && self.subresource.is_empty()
     }
+
+    /// The refusal of a plugin.
+    pub fn refused(&self, object: &Value, why: &str) -> Fault {
+        let own = [self.name, meta(object, "name"), meta(object, "generateName")];
+        let name = own.into_iter().find(|name| !name.is_empty()).unwrap_or("Unknown");
+        Fault::forbidden(self.group, self.resource, name, why)
+    }
 }
 
 /// One admission plugin.
@@ -97,13 +110,21 @@ pub trait Plugin: Send + Sync {
     }
 }
 
-/// The plugins that are on, in upstream's order.
+/// All plugins, in upstream's order.
 const PLUGINS: &[&dyn Plugin] = &[
+    &limits::LimitRanger,
     &pods::ServiceAccount,
     &node::NodeRestriction,
     &pods::TaintNodesByCondition,
     &pods::Priority,
     &pods::DefaultTolerationSeconds,
+    &defaults::DefaultStorageClass,
+    &storage::ObjectInUseProtection,
+    &runtime::RuntimeClass,
+    &certificates::Approval,
+    &certificates::Signing,
+    &certificates::SubjectRestriction,
+    &defaults::DefaultIngressClass,
     &pods::Requester,
     &crate::authz::escalation::Escalation,
 ];

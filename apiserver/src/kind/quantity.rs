@@ -117,6 +117,11 @@ impl Quantity {
         let form = if self.nano == 0 { other.form } else { self.form };
         Self { nano: self.nano + other.nano, form }
     }
+
+    /// How many times the other one this is.
+    pub(crate) fn over(self, other: Self) -> f64 {
+        self.nano as f64 / other.nano as f64
+    }
 }
 
 enum Scale {
