@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::config::Settings;
 
+pub mod plain;
 mod tls;
 pub mod upgrade;
 

@@ -20,6 +20,8 @@ mod watch;
 mod write;
 
 pub use content::decode;
+pub(crate) use patch::Patch;
+pub(crate) use write::{options, same_name, same_namespace};
 
 /// Answers a request whose caller may make it.
 ///
@@ -115,25 +117,23 @@ async fn below(
     if let Some(handler) = subresource::handler(kind.group, kind.plural, row.name) {
         return handler(server, call).await;
     }
-    match (row.name, call.info.verb.as_str()) {
-        ("status" | "ephemeralcontainers" | "resize", "get") => {
-            read::get(server, kind, resource, &call).await
-        }
-        ("status", "update") => write::update(server, kind, resource, &call).await,
-        ("status", "patch") => patch::patch(server, kind, resource, &call).await,
-        ("finalize", "update") => write::update(server, kind, resource, &call).await,
+    let is_part = row.name == "status" || subresource::rule(kind.group, kind.plural, row.name).is_some();
+    match call.info.verb.as_str() {
+        "get" if is_part => read::get(server, kind, resource, &call).await,
+        "update" if is_part || row.name == "finalize" => write::update(server, kind, resource, &call).await,
+        "patch" if is_part => patch::patch(server, kind, resource, &call).await,
         _ => Err(Fault::no_such_path()),
     }
 }
 
 /// What handlers of stored resources begin with: the act the request asks for, and how to show what comes of it.
-struct Scope<'a> {
-    act: Act<'a>,
-    presenter: Presenter,
+pub(crate) struct Scope<'a> {
+    pub(crate) act: Act<'a>,
+    pub(crate) presenter: Presenter,
 }
 
 impl<'a> Scope<'a> {
-    fn new(
+    pub(crate) fn new(
         server: &'a Server,
         kind: &'static Kind,
         resource: &'a Resource,

@@ -12,10 +12,11 @@ pub(crate) mod format;
 mod job;
 mod network;
 pub(crate) mod pod;
-mod podspec;
+pub(crate) mod podspec;
 pub(crate) mod quantity;
 mod rbac;
 pub(crate) mod service;
+pub(crate) mod signing;
 mod storage;
 mod workload;
 

@@ -83,6 +83,19 @@ impl Presenter {
         resource: &Resource,
         info: &RequestInfo,
     ) -> Result<Self, Fault> {
+        Self::of(format, kind, resource.kind, info)
+    }
+
+    /// A presenter for objects that are encoded as `stored` and shown as `kind`.
+    ///
+    /// # Errors
+    /// 400 where `includeObject` says something unknown.
+    pub fn of(
+        format: Format,
+        kind: &'static Kind,
+        stored: &'static Kind,
+        info: &RequestInfo,
+    ) -> Result<Self, Fault> {
         let include = match info.param("includeObject") {
             None | Some("" | "Metadata") => Include::Metadata,
             Some("None") => Include::None,
@@ -95,8 +108,8 @@ impl Presenter {
         Ok(Self {
             format,
             kind,
-            stored: resource.kind,
-            stored_head: resource.head.len(),
+            stored,
+            stored_head: head(stored.kind, &stored.api_version()).len(),
             head: head(kind.kind, &kind.api_version()),
             include,
         })

@@ -85,7 +85,7 @@ pub fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// The headers that the backend gets: the client's, without its credentials and with its address.
-fn handed_on(headers: &HeaderMap, peer: Option<&str>, place: &Place) -> HeaderMap {
+pub(super) fn handed_on(headers: &HeaderMap, peer: Option<&str>, place: &Place) -> HeaderMap {
     let mut out = HeaderMap::with_capacity(headers.len() + 1);
     for (name, value) in headers {
         if OURS.contains(&name.as_str()) || name.as_str().starts_with("impersonate-") {

@@ -60,16 +60,30 @@ impl Way {
 }
 
 /// A patch and how it is judged.
-struct Patch<'a> {
+pub(crate) struct Patch<'a> {
     way: Way,
     value: Value,
     strictness: Strictness,
     call: &'a Call,
 }
 
-impl Patch<'_> {
+impl<'a> Patch<'a> {
+    /// The patch in a request.
+    ///
+    /// # Errors
+    /// 415 where it is of no kind that is taken, 400 where it cannot be read.
+    pub(crate) fn read(call: &'a Call) -> Result<Self, Fault> {
+        let Some(way) = Way::read(&content_type(&call.parts.headers)) else {
+            let mut fault = Fault::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+            fault.details = Some(Box::default());
+            return Err(fault);
+        };
+        let value = patching::parse(&call.body).map_err(|error| way.fault(error))?;
+        Ok(Self { way, value, strictness: Strictness::read(call), call })
+    }
+
     /// The patched object in the version of the request.
-    fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Fault> {
+    pub(crate) fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Fault> {
         let patched =
             self.way.apply(kind.message, object, &self.value).map_err(|error| self.way.fault(error))?;
         let refuse = |why: String| {
@@ -98,16 +112,10 @@ pub(super) async fn patch(
     resource: &Resource,
     call: &Call,
 ) -> Result<Response, Fault> {
-    let Some(way) = Way::read(&content_type(&call.parts.headers)) else {
-        let mut fault = Fault::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        fault.details = Some(Box::default());
-        return Err(fault);
-    };
+    let patch = Patch::read(call)?;
     let options = write::options("PatchOptions", call)?;
     let scope = Scope::new(server, kind, resource, call, &options)?;
-    let value = patching::parse(&call.body).map_err(|error| way.fault(error))?;
-    let patch = Patch { way, value, strictness: Strictness::read(call), call };
-    let part = write::part(&call.info.subresource);
+    let part = write::part(kind, &call.info.subresource);
     let updated = Box::pin(scope.act.update(part, &|old: Option<&Value>| {
         let old = old.ok_or_else(|| scope.act.not_found())?;
         let mut object = old.clone();
@@ -120,7 +128,7 @@ pub(super) async fn patch(
         Ok(new)
     }))
     .await?;
-    debug_assert!(part != Part::Whole || !updated.created, "a patch makes nothing");
+    debug_assert!(!matches!(part, Part::Whole) || !updated.created, "a patch makes nothing");
     scope.answer(200, &updated.object)
 }
 

@@ -15,6 +15,7 @@ use crate::request::{Call, Response};
 use crate::resource::Resource;
 use crate::select::Selection;
 use crate::server::Server;
+use crate::subresource;
 
 pub(super) async fn create(
     server: &Server,
@@ -45,7 +46,7 @@ pub(super) async fn update(
     same_name(&object, &scope.act)?;
     let mut object = scope.stored_form(object);
     (resource.behavior.default)(&mut object);
-    let part = part(&call.info.subresource);
+    let part = part(kind, &call.info.subresource);
     let finalize = call.info.subresource == "finalize";
     let make = |old: Option<&Value>| {
         Ok(match old {
@@ -63,11 +64,11 @@ pub(super) async fn update(
 }
 
 /// Which part of an object a subresource changes.
-pub(super) fn part(subresource: &str) -> Part {
+pub(super) fn part(kind: &Kind, subresource: &str) -> Part {
     match subresource {
         "" => Part::Whole,
         "status" => Part::Status,
-        _ => Part::Free,
+        name => subresource::rule(kind.group, kind.plural, name).map_or(Part::Free, Part::Own),
     }
 }
 
@@ -75,7 +76,7 @@ pub(super) fn part(subresource: &str) -> Part {
 ///
 /// # Errors
 /// 422 where one of them makes no sense.
-pub(super) fn options(kind: &str, call: &Call) -> Result<Value, Fault> {
+pub(crate) fn options(kind: &str, call: &Call) -> Result<Value, Fault> {
     let mut options = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     for name in ["fieldManager", "fieldValidation"] {
         if let Some(value) = call.info.param(name) {
@@ -129,7 +130,7 @@ fn validate_options(kind: &str, call: &Call) -> Vec<FieldError> {
 }
 
 /// The namespace in an object must be the one in the path, or none.
-pub(super) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
+pub(crate) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
     let own = meta(object, "namespace");
     if !own.is_empty() && own != act.namespace {
         return Err(Fault::bad_request(
@@ -143,7 +144,7 @@ pub(super) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fa
 }
 
 /// The name in an object must be the one in the path.
-pub(super) fn same_name(object: &Value, act: &Act<'_>) -> Result<(), Fault> {
+pub(crate) fn same_name(object: &Value, act: &Act<'_>) -> Result<(), Fault> {
     let own = meta(object, "name");
     if own.is_empty() {
         return Err(Fault::bad_request(format!(

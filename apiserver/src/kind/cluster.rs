@@ -494,7 +494,9 @@ pub(crate) const SIGNING_REQUEST: Behavior = Behavior {
         super::keep_status(new, old);
         new["spec"] = old["spec"].clone();
     },
+    prepare_status: super::signing::prepare_status,
     validate_create: |object| validated(object, signing_request),
+    validate_status: super::signing::validate_status,
     selectable_fields: &[("spec.signerName", |object| fill::text(object, "spec.signerName").to_owned())],
     name_rule: NameRule::PathSegment,
     ..WITH_STATUS

@@ -10,13 +10,24 @@ use crate::field::FieldError;
 use crate::object::{self, meta_value, set_meta};
 use crate::storage;
 
+/// How a subresource changes the part of an object that is its own.
+#[derive(Debug)]
+pub struct Rule {
+    /// Puts back everything that is not its own.
+    pub prepare: fn(new: &mut Value, old: &Value),
+    /// What is wrong with the change.
+    pub validate: fn(new: &Value, old: &Value) -> Vec<FieldError>,
+}
+
 /// What part of an object an update may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Part {
     /// The object, as the kind's strategy has it.
     Whole,
     /// Its `status`.
     Status,
+    /// What belongs to a subresource.
+    Own(&'static Rule),
     /// Whatever `make` changes, by the rules of a subresource that has checked it itself.
     Free,
 }
@@ -41,7 +52,7 @@ impl Act<'_> {
     pub async fn update(&self, part: Part, make: Make<'_>) -> Result<Updated, Fault> {
         for _ in 0..MOST_TRIES {
             let Some(current) = self.current().await? else {
-                if part == Part::Whole && self.resource.behavior.create_on_update {
+                if matches!(part, Part::Whole) && self.resource.behavior.create_on_update {
                     let object = self.create(make(None)?).await?;
                     return Ok(Updated { object, created: true });
                 }
@@ -70,15 +81,16 @@ impl Act<'_> {
         match part {
             Part::Whole => (behavior.prepare_update)(&mut new, old),
             Part::Status => (behavior.prepare_status)(&mut new, old),
+            Part::Own(rule) => (rule.prepare)(&mut new, old),
             Part::Free => {}
         }
         set_meta(&mut new, "resourceVersion", meta_value(old, "resourceVersion").cloned());
-        if behavior.generation && part != Part::Status && spec_differs(&new, old) {
+        if behavior.generation && !matches!(part, Part::Status) && spec_differs(&new, old) {
             let generation = meta_value(old, "generation").and_then(Value::as_i64).unwrap_or(0);
             set_meta(&mut new, "generation", Some((generation + 1).into()));
         }
         let finish = match behavior.hooks {
-            Some(hooks) if part == Part::Whole => {
+            Some(hooks) if matches!(part, Part::Whole) => {
                 hooks.begin_update(self.server, &mut new, old, self.dry_run).await?
             }
             _ => None,
@@ -99,6 +111,7 @@ impl Act<'_> {
         errors.extend(match part {
             Part::Whole => (behavior.validate_update)(&new, old),
             Part::Status => (behavior.validate_status)(&new, old),
+            Part::Own(rule) => (rule.validate)(&new, old),
             Part::Free => Vec::new(),
         });
         if !errors.is_empty() {

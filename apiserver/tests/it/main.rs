@@ -9,5 +9,6 @@ mod objects;
 mod reading;
 mod streams;
 mod subject;
+mod subresources;
 mod supervisor;
 mod watching;

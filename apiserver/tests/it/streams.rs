@@ -107,6 +107,25 @@ struct Subject {
     _files: tempfile::TempDir,
 }
 
+/// A connection of its own to a cluster's server, over which nothing is tried twice.
+pub(crate) async fn connect(
+    cluster: &Cluster,
+    identity: &Identity,
+) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(cluster.authority.certificate()).unwrap();
+    let tls = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
+        .unwrap();
+    let stream = TcpStream::connect(cluster.address).await.unwrap();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    cluster.context.spawn_isolated("client", async move { Ok(connection.with_upgrades().await?) });
+    sender
+}
+
 impl Subject {
     async fn start() -> Self {
         let files = tempfile::tempdir().unwrap();
@@ -124,28 +143,10 @@ impl Subject {
         let cluster = testkit::start_with(settings, Arc::new(store::memory::Memory::new())).await;
         let kubelet = Kubelet::start(&nodes, &cluster.context).await;
         let admin = cluster.authority.client("admin", &["system:masters"]);
-        let http = Self::connect(&cluster, &admin).await;
+        let http = connect(&cluster, &admin).await;
         let mut subject = Self { kubelet, http, _cluster: cluster, _files: files };
         subject.furnish().await;
         subject
-    }
-
-    async fn connect(
-        cluster: &Cluster,
-        identity: &Identity,
-    ) -> hyper::client::conn::http1::SendRequest<Full<Bytes>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(cluster.authority.certificate()).unwrap();
-        let tls = rustls::ClientConfig::builder()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-            .unwrap();
-        let stream = TcpStream::connect(cluster.address).await.unwrap();
-        let name = ServerName::try_from("127.0.0.1").unwrap();
-        let stream = tokio_rustls::TlsConnector::from(Arc::new(tls)).connect(name, stream).await.unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        cluster.context.spawn_isolated("client", async move { Ok(connection.with_upgrades().await?) });
-        sender
     }
 
     async fn send(&mut self, request: http::request::Builder, body: serde_json::Value) -> Response<Incoming> {
@@ -203,6 +204,13 @@ async fn logs_come_as_they_are_written() {
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "more\n");
 }
 
+/// The path of what is below pods, or beside them.
+fn path_of(path: &str) -> String {
+    let ups = path.matches("../").count();
+    let base: Vec<&str> = "api/v1/namespaces/default/pods".split('/').collect();
+    format!("/{}/{}", base[..base.len() - ups].join("/"), path.replace("../", ""))
+}
+
 #[tokio::test]
 async fn what_cannot_be_reached_is_said() {
     let mut subject = Subject::start().await;
@@ -216,9 +224,15 @@ async fn what_cannot_be_reached_is_said() {
         ("waiting/portforward", 400, "pod waiting does not have a host assigned"),
         ("one/attach?container=z", 400, "container z is not valid for pod one"),
         ("one/exec?command=x", 400, "Upgrade request required"),
+        ("one/proxy", 400, "address not allowed"),
+        ("a:b:c:d/proxy/", 400, "invalid pod request \\\"a:b:c:d\\\""),
+        ("nope/proxy/", 404, "pods \\\"nope\\\" not found"),
+        ("../services/nope/proxy/", 404, "services \\\"nope\\\" not found"),
+        ("../../../nodes/nope/proxy/", 404, "nodes \\\"nope\\\" not found"),
+        ("../../../nodes/n/proxy/", 400, "address not allowed"),
     ];
     for (path, code, text) in cases {
-        let (found, body) = subject.text(&format!("/api/v1/namespaces/default/pods/{path}")).await;
+        let (found, body) = subject.text(&path_of(path)).await;
         assert_eq!(found, code, "{path}: {body}");
         assert!(body.contains(text), "{path}: {body}");
     }
