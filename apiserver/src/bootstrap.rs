@@ -227,22 +227,27 @@ fn append(object: &mut Value, field: &str, items: impl Iterator<Item = Value>) {
 async fn ensure(server: &Server, wanted: Wanted) {
     let Wanted { group, resource, object, .. } = &wanted;
     let (namespace, name) = (object::meta(object, "namespace"), object::meta(object, "name"));
+    let change = |old: &mut Value| {
+        renew(old, &wanted);
+        Ok(())
+    };
+    let with_status = |new: &mut Value| {
+        new["status"] = object["status"].clone();
+        Ok(())
+    };
     loop {
-        let mut result = server.create(group, resource, object.clone()).await;
-        let exists = result.as_ref().is_err_and(|fault| fault.reason == "AlreadyExists");
-        let has_status = result.is_ok() && object.get("status").is_some();
-        if has_status || exists && wanted.upkeep != Upkeep::Leave {
-            let change = |old: &mut Value| {
-                renew(old, &wanted);
-                if has_status {
-                    old["status"] = object["status"].clone();
+        // Looked for first: what an object took when it was made, as an address, would refuse it a second time.
+        let result = match server.read(group, resource, namespace, name).await {
+            Ok(Some(_)) if wanted.upkeep == Upkeep::Leave => return,
+            Ok(Some(_)) => server.update(group, resource, namespace, name, &change).await,
+            Ok(None) => match server.create(group, resource, object.clone()).await {
+                Ok(_) if object.get("status").is_some() => {
+                    server.update(group, resource, namespace, name, &with_status).await
                 }
-                Ok(())
-            };
-            result = server.update(group, resource, namespace, name, &change).await;
-        } else if exists {
-            return;
-        }
+                made => made,
+            },
+            Err(fault) => Err(fault),
+        };
         match result {
             Ok(_) => return,
             Err(fault) => tracing::warn!("could not make {resource} {name}: {fault}"),

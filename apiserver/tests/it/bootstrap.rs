@@ -1,9 +1,18 @@
 //! What a fresh server has made by itself.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use apiserver::config::Settings;
+use client::k8s_openapi::api::core::v1::Service;
+use client::kube::Api;
 use serde_json::{Value, json};
+use testkit::Cluster;
 
 use crate::subject::Subject;
+
+/// A start takes milliseconds; one that hangs shall fail.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn the_way_to_the_api() {
@@ -37,4 +46,20 @@ async fn the_way_to_the_api() {
         json!({"metadata": {"name": "a"}, "spec": {"clusterIP": "10.43.0.1", "ports": [{"port": 1}]}});
     let refused = subject.send("POST", "/api/v1/namespaces/default/services", taken).await;
     assert_eq!(refused.code, 422, "{:?}", refused.body);
+}
+
+#[tokio::test]
+async fn a_second_start_finds_what_the_first_has_made() {
+    let store: Arc<dyn store::Store> = Arc::new(store::memory::Memory::new());
+    let mut settings = Settings::for_tests();
+    settings.advertise_address = Some("10.9.8.7".parse().unwrap());
+    let first = testkit::start_with(settings.clone(), Arc::clone(&store)).await;
+    let services = |cluster: &Cluster| Api::<Service>::namespaced(cluster.client(), "default");
+    let before = services(&first).get("kubernetes").await.unwrap();
+    first.trigger.start();
+    let second = testkit::start_with(settings, store);
+    let second = tokio::time::timeout(PATIENCE, second).await.expect("ready again");
+    let after = services(&second).get("kubernetes").await.unwrap();
+    assert_eq!(after.metadata.uid, before.metadata.uid);
+    assert_eq!(after.spec.unwrap().cluster_ip, before.spec.unwrap().cluster_ip);
 }
