@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::authz::cover;
 use crate::authz::rule::Rule;
+use crate::fault::Fault;
+use crate::kind::check;
 use crate::object;
 use crate::server::Server;
 
@@ -197,7 +199,10 @@ fn renew(old: &mut Value, wanted: &Wanted) {
         Upkeep::Leave => {}
         Upkeep::Renew(fields) => {
             for field in fields {
-                old[field] = wanted.object[field].clone();
+                let value = &wanted.object[field];
+                if !check::same(&old[field], value) {
+                    old[field] = value.clone();
+                }
             }
         }
         Upkeep::Complete if old["metadata"]["annotations"][AUTO_UPDATE] != "true" => {}
@@ -225,35 +230,44 @@ fn append(object: &mut Value, field: &str, items: impl Iterator<Item = Value>) {
 
 /// Makes an object, or brings it up to date where it exists; tries until the store answers.
 async fn ensure(server: &Server, wanted: Wanted) {
-    let Wanted { group, resource, object, .. } = &wanted;
-    let (namespace, name) = (object::meta(object, "namespace"), object::meta(object, "name"));
-    let change = |old: &mut Value| {
-        renew(old, &wanted);
-        Ok(())
-    };
-    let with_status = |new: &mut Value| {
-        new["status"] = object["status"].clone();
-        Ok(())
-    };
-    loop {
-        // Looked for first: what an object took when it was made, as an address, would refuse it a second time.
-        let result = match server.read(group, resource, namespace, name).await {
-            Ok(Some(_)) if wanted.upkeep == Upkeep::Leave => return,
-            Ok(Some(_)) => server.update(group, resource, namespace, name, &change).await,
-            Ok(None) => match server.create(group, resource, object.clone()).await {
-                Ok(_) if object.get("status").is_some() => {
-                    server.update(group, resource, namespace, name, &with_status).await
-                }
-                made => made,
-            },
-            Err(fault) => Err(fault),
-        };
-        match result {
-            Ok(_) => return,
-            Err(fault) => tracing::warn!("could not make {resource} {name}: {fault}"),
-        }
+    while let Err(fault) = settle(server, &wanted).await {
+        tracing::warn!(
+            "could not make {} {}: {fault}",
+            wanted.resource,
+            object::meta(&wanted.object, "name")
+        );
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// One try. Looks first: to make a Service again would be refused for its address, which it has itself.
+async fn settle(server: &Server, wanted: &Wanted) -> Result<(), Fault> {
+    let Wanted { group, resource, object, .. } = wanted;
+    let (namespace, name) = (object::meta(object, "namespace"), object::meta(object, "name"));
+    if let Some(old) = server.read(group, resource, namespace, name).await? {
+        let mut new = old.clone();
+        renew(&mut new, wanted);
+        if new != old {
+            let change = |old: &mut Value| {
+                renew(old, wanted);
+                Ok(())
+            };
+            server.update(group, resource, namespace, name, &change).await?;
+        }
+        return Ok(());
+    }
+    match server.create(group, resource, object.clone()).await {
+        Err(fault) if fault.reason != "AlreadyExists" => return Err(fault),
+        _ => {}
+    }
+    if let Some(status) = object.get("status") {
+        let change = |made: &mut Value| {
+            made["status"] = status.clone();
+            Ok(())
+        };
+        server.update(group, resource, namespace, name, &change).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

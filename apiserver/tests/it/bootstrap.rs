@@ -63,3 +63,18 @@ async fn a_second_start_finds_what_the_first_has_made() {
     assert_eq!(after.metadata.uid, before.metadata.uid);
     assert_eq!(after.spec.unwrap().cluster_ip, before.spec.unwrap().cluster_ip);
 }
+
+#[tokio::test]
+async fn a_second_start_changes_nothing() {
+    let mut settings = Settings::for_tests();
+    settings.advertise_address = Some("10.9.8.7".parse().unwrap());
+    let store = std::sync::Arc::new(store::memory::Memory::new());
+    let mut revisions = Vec::new();
+    for _ in 0..2 {
+        let cluster = testkit::start_with(settings.clone(), store.clone()).await;
+        revisions.push(cluster.server.fresh().await.unwrap());
+        cluster.trigger.start();
+    }
+    // The port is another one, which the endpoints and their slice tell.
+    assert_eq!(revisions[1], revisions[0] + 2);
+}
