@@ -1,10 +1,11 @@
-//! The commit loop: the one writer. All requests that wait become one SQLite transaction with one fsync, revisions are
-//! given there and nowhere else, and watchers are told before the requests are answered.
+//! The commit loop: the one writer. All requests that wait become one SQLite transaction with one fsync, or none where
+//! nothing of it needs one ([`crate::durability`]); revisions are given there and nowhere else, and watchers are told
+//! before the requests are answered.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use daemon::drain::Drain;
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::attempt::{Attempt, Identity};
 use crate::compact::Marks;
+use crate::durability::{self, Lazy};
 use crate::fault::Fault;
 use crate::lease::Leases;
 use crate::sqlite;
@@ -95,7 +97,17 @@ pub(crate) struct Shared {
     pub(crate) leases: Arc<Mutex<Leases>>,
     /// Whether the last commit failed for want of space.
     pub(crate) full: Arc<AtomicBool>,
+    pub(crate) counts: Arc<Counts>,
     pub(crate) identity: Identity,
+}
+
+/// Commits since the start.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    /// Those that waited for the disk.
+    pub(crate) durable: AtomicU64,
+    /// Those that the system writes when it likes.
+    pub(crate) lazy: AtomicU64,
 }
 
 /// The commit loop.
@@ -108,6 +120,11 @@ pub(crate) struct Committer {
     revision: Revision,
     compacted: Revision,
     scrubbed: Revision,
+    /// Up to which revision numbers may be given before the disk has them.
+    reserved: Revision,
+    /// Whether commits wait for the disk as things are set now.
+    waits: bool,
+    lazy: Lazy,
     marks: Marks,
     /// Until when the loop leaves its own work, after that has failed.
     rest: Option<Instant>,
@@ -119,6 +136,7 @@ struct Group {
     revision: Revision,
     compacted: Revision,
     scrubbed: Revision,
+    reserved: Revision,
     commits: Vec<(Revision, Vec<Event>)>,
     granted: Vec<(LeaseId, i64)>,
     ended: Vec<LeaseId>,
@@ -140,6 +158,7 @@ impl Committer {
         meta: sqlite::Meta,
         shared: Shared,
         marks: Marks,
+        lazy: Lazy,
     ) -> (Self, Commits) {
         let (jobs, waiting) = mpsc::channel(MOST_WAITING);
         let committer = Self {
@@ -150,6 +169,9 @@ impl Committer {
             revision: meta.revision,
             compacted: meta.compacted,
             scrubbed: meta.scrubbed,
+            reserved: meta.reserved,
+            waits: true,
+            lazy,
             marks,
             rest: None,
         };
@@ -174,8 +196,21 @@ impl Committer {
             }
             self.commit(jobs.drain(..).collect()).await;
         }
+        self.settle_up().await;
         self.file.close().await?;
         Ok(())
+    }
+
+    /// Waits until the disk has everything, and gives back what was reserved.
+    async fn settle_up(&mut self) {
+        let settled = async {
+            sqlite::wait_for_disk(&mut self.file, true).await?;
+            sqlite::set_meta(&mut self.file, "reserved", self.revision).await
+        };
+        if let Err(error) = settled.await {
+            // Then the next start takes this for a power cut, which is as good.
+            tracing::warn!("could not settle {}: {error}", self.path.display());
+        }
     }
 
     /// When there is work that nobody asks for.
@@ -192,6 +227,7 @@ impl Committer {
             revision: self.revision,
             compacted: self.compacted,
             scrubbed: self.scrubbed,
+            reserved: self.reserved,
             ..Group::default()
         };
         let filled = self.fill(&mut group, &mut jobs).await;
@@ -208,6 +244,13 @@ impl Committer {
         if rested {
             let ended = self.shared.leases.lock().ended(now);
             ended.into_iter().for_each(|lease| jobs.push_front(Job::Revoke(lease, None)));
+        }
+        // Each job makes one revision at most.
+        let furthest = group.revision + jobs.len() as Revision;
+        let wait = furthest > self.reserved || !jobs.iter().all(|job| job.is_lazy(&self.lazy));
+        if wait != self.waits {
+            sqlite::wait_for_disk(&mut self.file, wait).await?;
+            self.waits = wait;
         }
         let mut transaction = self.file.begin().await?;
         while let Some(job) = jobs.pop_front() {
@@ -228,7 +271,18 @@ impl Committer {
                 group.scrubbed = until;
             }
         }
-        Ok(transaction.commit().await?)
+        if wait
+            && !group.commits.is_empty()
+            && let Some(end) = durability::reservation(group.revision, group.reserved)
+        {
+            sqlite::set_meta(&mut transaction, "reserved", end).await?;
+            group.reserved = end;
+        }
+        transaction.commit().await?;
+        let counts = &self.shared.counts;
+        let counter = if wait { &counts.durable } else { &counts.lazy };
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Lets a group that is on disk take effect.
@@ -236,6 +290,7 @@ impl Committer {
         self.revision = group.revision;
         self.compacted = group.compacted;
         self.scrubbed = group.scrubbed;
+        self.reserved = group.reserved;
         self.rest = None;
         self.shared.hub.compact(self.compacted);
         let now = Instant::now();
@@ -277,6 +332,16 @@ impl Committer {
 }
 
 impl Job {
+    /// Whether it may be lost in a power cut, if nothing after it is kept.
+    fn is_lazy(&self, lazy: &Lazy) -> bool {
+        match self {
+            Self::Transact(request, _) => lazy.covers(request),
+            // A lease that has ended ends again; one without lasting keys is nothing that lasts.
+            Self::Revoke(_, None) | Self::Grant { .. } => true,
+            Self::Revoke(_, Some(_)) | Self::Compact(..) | Self::Shrink(_) => false,
+        }
+    }
+
     fn fail(self, fault: Fault) {
         match self {
             Self::Transact(_, answer) => drop(answer.send(Err(fault))),

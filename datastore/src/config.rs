@@ -8,6 +8,7 @@ use std::time::Duration;
 use daemon::{Args, Flag};
 
 use crate::compact::Policy;
+use crate::durability::Lazy;
 
 /// What `run` works by.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Settings {
     pub metrics: Vec<SocketAddr>,
     pub tls: Option<Tls>,
     pub(crate) policy: Policy,
+    pub(crate) lazy: Lazy,
 }
 
 /// The files of the serving side of TLS; they are read anew for each connection, so renewed ones take effect at once.
@@ -131,6 +133,11 @@ impl daemon::Settings for Settings {
             "5m",
             "How much history stays: a duration, hours, or revisions; 0 keeps all",
         ),
+        Flag::many(
+            "lazy-prefixes",
+            "/registry/leases/kube-node-lease/,/registry/events/",
+            "Keys whose changes do not wait for the disk, so a power cut may lose the latest; empty for none",
+        ),
     ];
 
     const INERT: &'static [&'static str] = &[
@@ -166,12 +173,12 @@ impl daemon::Settings for Settings {
         let tls = tls(args, listen.iter().any(|url| matches!(url, Url::Https(_))));
         let policy = policy(&args.text("auto-compaction-mode"), &args.text("auto-compaction-retention"))
             .map_err(|mistake| args.reject(mistake));
-        let data = data?;
+        let (data, lazy) = (data?, Lazy::new(args.many("lazy-prefixes")));
         if listen.is_empty() {
             let directory = std::path::absolute(&data).unwrap_or_else(|_| data.clone());
             listen.push(Url::Unix(directory.join("datastore.sock")));
         }
-        Some(Self { data, listen, metrics, tls, policy: policy.ok()? })
+        Some(Self { data, listen, metrics, tls, policy: policy.ok()?, lazy })
     }
 }
 

@@ -9,6 +9,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context as _, bail};
 use daemon::{Context, Threads};
@@ -16,7 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use attempt::Identity;
-use commit::{Committer, Shared};
+use commit::{Committer, Counts, Shared};
 use compact::Marks;
 use lease::Leases;
 use serve::Service;
@@ -28,6 +29,7 @@ mod checksum;
 mod commit;
 mod compact;
 pub mod config;
+mod durability;
 mod fault;
 mod lease;
 mod revision;
@@ -53,7 +55,7 @@ pub fn main(args: Vec<String>) -> ExitCode {
 
 /// Runs until drained.
 pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result<()> {
-    let config::Settings { data, listen, metrics, tls, policy } = settings;
+    let config::Settings { data, listen, metrics, tls, policy, lazy } = settings;
     let gate = context.gate("the database");
     let _claim = claim(&data)?;
     let path = data.join(FILE);
@@ -66,12 +68,13 @@ pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result
         hub: Arc::new(Hub::new(meta.revision, meta.compacted)),
         leases: Arc::new(Mutex::new(leases)),
         full: Arc::default(),
+        counts: Arc::default(),
         identity: Identity { cluster: meta.cluster, member: meta.member },
     };
-    let (committer, commits) = Committer::new(writer, path, meta, shared.clone(), Marks::new(policy));
+    let (committer, commits) = Committer::new(writer, path, meta, shared.clone(), Marks::new(policy), lazy);
     context.spawn_draining("commit", committer.run(context.drain()));
-    let hub = Arc::clone(&shared.hub);
-    context.metrics(move |out| metric(out, &hub));
+    let (hub, counts) = (Arc::clone(&shared.hub), Arc::clone(&shared.counts));
+    context.metrics(move |out| metric(out, &hub, &counts));
     let service = Service {
         context: context.clone(),
         commits,
@@ -110,9 +113,14 @@ fn claim(data: &Path) -> anyhow::Result<File> {
     Ok(lock)
 }
 
-fn metric(out: &mut String, hub: &Hub) {
+fn metric(out: &mut String, hub: &Hub, counts: &Counts) {
     out.push_str("# TYPE etcd_debugging_mvcc_current_revision gauge\n");
     out.push_str(&format!("etcd_debugging_mvcc_current_revision {}\n", hub.revision()));
     out.push_str("# TYPE etcd_debugging_mvcc_watcher_total gauge\n");
     out.push_str(&format!("etcd_debugging_mvcc_watcher_total {}\n", hub.watchers()));
+    out.push_str("# TYPE isopod_datastore_commits_total counter\n");
+    for (disk, count) in [("waited", &counts.durable), ("later", &counts.lazy)] {
+        let count = count.load(Ordering::Relaxed);
+        out.push_str(&format!("isopod_datastore_commits_total{{disk=\"{disk}\"}} {count}\n"));
+    }
 }

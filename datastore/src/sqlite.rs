@@ -18,6 +18,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 use store::{Interval, LeaseId, Revision};
 
+use crate::durability;
 use crate::revision::{self, Place, place};
 
 mod range;
@@ -86,6 +87,8 @@ pub(crate) struct Meta {
     pub(crate) revision: Revision,
     pub(crate) compacted: Revision,
     pub(crate) scrubbed: Revision,
+    /// Up to which revision numbers may have been given that are not in the file.
+    pub(crate) reserved: Revision,
     pub(crate) cluster: u64,
     pub(crate) member: u64,
 }
@@ -122,6 +125,10 @@ pub(crate) struct Change {
 }
 
 type Columns = (Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
+
+/// The place up to which revisions have been given: that of the last change, or beyond it after a loss.
+const LATEST: &str = "max((SELECT ifnull(max(place), 0) FROM change),
+    (SELECT ifnull(max(value), 0) FROM meta WHERE name = 'floor'))";
 
 const COLUMNS: &str =
     "change.key, change.value, change.create_revision, change.place, change.version, change.lease";
@@ -183,7 +190,7 @@ async fn prepare(file: &mut SqliteConnection) -> anyhow::Result<()> {
         _ if application != APPLICATION => {
             bail!("it is not a file of isopod-datastore; choose another --data-dir")
         }
-        SCHEMA => return Ok(()),
+        SCHEMA => return remember(file).await,
         newer if newer > SCHEMA => bail!(
             "it was written by a newer isopod-datastore (schema {newer}, this one knows {SCHEMA}); \
              start that version, or restore a snapshot taken before the upgrade"
@@ -199,12 +206,56 @@ async fn prepare(file: &mut SqliteConnection) -> anyhow::Result<()> {
     .execute(&mut *transaction)
     .await?;
     transaction.commit().await?;
+    remember(file).await
+}
+
+/// Adds what files of the first days did not remember.
+async fn remember(file: &mut SqliteConnection) -> anyhow::Result<()> {
+    let missing = "INSERT OR IGNORE INTO meta VALUES ('reserved', 0), ('floor', 0), ('boot', 0)";
+    sqlx::query(missing).execute(file).await?;
     Ok(())
+}
+
+/// Which run of the machine this is; nothing where that cannot be told.
+fn boot() -> Option<i64> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).ok().map(u64::cast_signed)
+}
+
+/// Goes beyond every revision that may have been given and lost: those that the file does not hold, where the machine
+/// has been off since. As long as it runs, what was written is there, however the process ended.
+async fn recover(file: &mut SqliteConnection, mut meta: Meta, last_boot: i64) -> Result<Meta, sqlx::Error> {
+    let boot = boot();
+    if boot == Some(last_boot) {
+        return Ok(meta);
+    }
+    let mut transaction = file.begin().await?;
+    if meta.reserved > meta.revision {
+        let revision = durability::beyond(meta.reserved);
+        tracing::warn!(
+            "the machine stopped without warning: revisions go on after {revision}, for some up to {} may be lost",
+            meta.reserved
+        );
+        set_meta(&mut transaction, "floor", place(revision, 0)).await?;
+        set_meta(&mut transaction, "compacted", revision).await?;
+        set_meta(&mut transaction, "reserved", revision).await?;
+        (meta.revision, meta.compacted, meta.reserved) = (revision, revision, revision);
+    }
+    set_meta(&mut transaction, "boot", boot.unwrap_or_default()).await?;
+    transaction.commit().await?;
+    Ok(meta)
+}
+
+/// Has commits wait for the disk, or not. Not to be called within a transaction.
+pub(crate) async fn wait_for_disk(file: &mut SqliteConnection, wait: bool) -> Result<(), sqlx::Error> {
+    let text = if wait { "PRAGMA synchronous = FULL" } else { "PRAGMA synchronous = NORMAL" };
+    sqlx::raw_sql(text).execute(file).await.map(drop)
 }
 
 async fn meta(file: &mut SqliteConnection) -> Result<Meta, sqlx::Error> {
     let mut read = Vec::new();
-    for name in ["compacted", "scrubbed", "cluster", "member"] {
+    for name in ["compacted", "scrubbed", "reserved", "boot", "cluster", "member"] {
         let value: i64 = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?1")
             .bind(name)
             .fetch_one(&mut *file)
@@ -212,13 +263,16 @@ async fn meta(file: &mut SqliteConnection) -> Result<Meta, sqlx::Error> {
         read.push(value);
     }
     let revision = latest(file).await?;
-    let [compacted, scrubbed, cluster, member] = read[..] else { return Err(sqlx::Error::RowNotFound) };
-    Ok(Meta { revision, compacted, scrubbed, cluster: cluster.unsigned_abs(), member: member.unsigned_abs() })
+    let [compacted, scrubbed, reserved, boot, cluster, member] = read[..] else {
+        return Err(sqlx::Error::RowNotFound);
+    };
+    let (cluster, member) = (cluster.unsigned_abs(), member.unsigned_abs());
+    recover(file, Meta { revision, compacted, scrubbed, reserved, cluster, member }, boot).await
 }
 
 async fn latest(file: &mut SqliteConnection) -> Result<Revision, sqlx::Error> {
-    let place: Option<i64> = sqlx::query_scalar("SELECT max(place) FROM change").fetch_one(file).await?;
-    Ok(place.map_or(revision::FIRST, revision::revision))
+    let place: i64 = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {LATEST}"))).fetch_one(file).await?;
+    Ok(revision::revision(place).max(revision::FIRST))
 }
 
 /// An event; that of a deletion shows nothing but the key and the revision.

@@ -7,7 +7,7 @@ use sqlx::AssertSqlSafe;
 use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use store::{Interval, Revision};
 
-use super::{COLUMNS, Columns, Query, STEP, Slice, event, key_value, latest, within};
+use super::{COLUMNS, Columns, LATEST, Query, STEP, Slice, event, key_value, latest, within};
 use crate::fault::Fault;
 use crate::revision::{self, Place, place};
 
@@ -18,7 +18,7 @@ pub(crate) async fn range_now(
 ) -> Result<Slice, sqlx::Error> {
     let within = within(&query.keys, "key");
     let sql = format!(
-        "SELECT (SELECT max(place) FROM change),
+        "SELECT {LATEST},
                 CASE WHEN ?3 < 0 THEN 0 ELSE (SELECT count(*) FROM current WHERE {within}) END,
                 change.key, CASE WHEN ?4 THEN NULL ELSE change.value END, change.create_revision,
                 change.place, change.version, change.lease
@@ -26,16 +26,8 @@ pub(crate) async fn range_now(
          LEFT JOIN (SELECT place FROM current WHERE {within} ORDER BY key LIMIT ?3) AS found ON TRUE
          LEFT JOIN change ON change.place = found.place"
     );
-    type Row = (
-        Option<i64>,
-        i64,
-        Option<Vec<u8>>,
-        Option<Vec<u8>>,
-        Option<i64>,
-        Option<i64>,
-        Option<i64>,
-        Option<i64>,
-    );
+    type Row =
+        (i64, i64, Option<Vec<u8>>, Option<Vec<u8>>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
     let rows: Vec<Row> = sqlx::query_as(AssertSqlSafe(sql))
         .bind(&query.keys.start[..])
         .bind(&query.keys.end[..])
@@ -46,7 +38,7 @@ pub(crate) async fn range_now(
     let mut slice = Slice::default();
     slice.items.reserve(rows.len());
     for (place, count, key, value, created, changed, version, lease) in rows {
-        slice.revision = place.map_or(revision::FIRST, revision::revision);
+        slice.revision = revision::revision(place).max(revision::FIRST);
         slice.count = count;
         slice.items.extend(key_value((key, value, created, changed, version, lease)));
     }

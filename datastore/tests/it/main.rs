@@ -7,6 +7,7 @@ mod etcd;
 mod etcdctl;
 mod law;
 mod ours;
+mod power;
 mod space;
 mod start;
 mod tls;

@@ -23,7 +23,7 @@ async fn failure(flags: &[&str]) -> String {
     format!("{:#}", datastore::run(settings, context).await.unwrap_err())
 }
 
-async fn execute(file: &Path, sql: &str) {
+pub(crate) async fn execute(file: &Path, sql: &str) {
     let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file).create_if_missing(true);
     let mut connection = options.connect().await.unwrap();
     sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
