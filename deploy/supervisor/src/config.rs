@@ -404,7 +404,7 @@ impl daemon::Settings for Agent {
             args.reject(format!("--server: {url} is no https URL, such as https://10.0.0.1:6443"));
         }
         let node = node?;
-        if node.token.is_none() {
+        if node.token.is_none() && !["token", "token-file"].iter().any(|flag| args.is_given(flag)) {
             args.reject("--token is required; it is in server/token in the data directory of a server");
         }
         Some(Self { token: node.token.clone()?, node, server: server? })

@@ -100,38 +100,61 @@ pub(crate) fn check(scene: &Scene, units: &[Unit], launcher: &Launcher) -> anyho
             tracing::warn!("{caller} wants {path}; load the kernel module {module} (modprobe {module})");
         }
     }
-    lacks.extend(ports(scene, units));
+    lacks.extend(ports(units));
     if lacks.is_empty() { Ok(()) } else { anyhow::bail!("{}", lacks.join("\n")) }
 }
 
+/// A port that a unit listens on.
+struct Port {
+    unit: &'static str,
+    /// The flags of the unit that give the address and the port.
+    flags: (&'static str, &'static str),
+    /// The port where no flag gives another.
+    usual: u16,
+    /// The flag of ours that gives another.
+    mend: &'static str,
+}
+
+const PORTS: &[Port] = &[
+    Port {
+        unit: "apiserver",
+        flags: ("--bind-address=", "--secure-port="),
+        usual: 6443,
+        mend: "--https-listen-port",
+    },
+    Port { unit: "kubelet", flags: ("--address=", "--port="), usual: 10250, mend: "--kubelet-arg port=" },
+    Port {
+        unit: "ingress",
+        flags: ("--bind-address=", "--http-port="),
+        usual: 80,
+        mend: "--ingress-arg http-port=, or --disable ingress",
+    },
+    Port {
+        unit: "ingress",
+        flags: ("--bind-address=", "--https-port="),
+        usual: 443,
+        mend: "--ingress-arg https-port=, or --disable ingress",
+    },
+];
+
 /// The ports that are taken already.
-fn ports(scene: &Scene, units: &[Unit]) -> Vec<String> {
-    let anywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let server = scene.server.as_ref();
-    let api = server.and_then(|server| server.bind_address).unwrap_or(anywhere);
-    let wanted = [
-        ("apiserver", api, Some(scene.cluster.port), "--https-listen-port"),
-        ("kubelet", anywhere, flag(units, "kubelet", "--port="), "--kubelet-arg=port="),
-    ];
+fn ports(units: &[Unit]) -> Vec<String> {
     let mut lacks = Vec::new();
-    for (name, address, port, mend) in wanted {
-        if !units.iter().any(|unit| unit.name == name) {
-            continue;
-        }
-        let address = SocketAddr::new(address, port.unwrap_or(KUBELET));
+    for port in PORTS {
+        let Some(unit) = units.iter().find(|unit| unit.name == port.unit) else { continue };
+        let address = flag(unit, port.flags.0).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = SocketAddr::new(address, flag(unit, port.flags.1).unwrap_or(port.usual));
         if let Err(error) = std::net::TcpListener::bind(address) {
-            lacks.push(format!("{name} cannot listen on {address}: {error}; stop what does, or give {mend}"));
+            let (unit, mend) = (port.unit, port.mend);
+            lacks.push(format!("{unit} cannot listen on {address}: {error}; stop what does, or give {mend}"));
         }
     }
     lacks
 }
 
-/// The kubelet's port where no flag gives another.
-const KUBELET: u16 = 10250;
-
-fn flag(units: &[Unit], unit: &str, prefix: &str) -> Option<u16> {
-    let unit = units.iter().find(|candidate| candidate.name == unit)?;
-    unit.arguments.iter().rev().find_map(|word| word.strip_prefix(prefix)).and_then(|port| port.parse().ok())
+/// The value of a flag of a unit.
+fn flag<T: std::str::FromStr>(unit: &Unit, prefix: &str) -> Option<T> {
+    unit.arguments.iter().rev().find_map(|word| word.strip_prefix(prefix)).and_then(|text| text.parse().ok())
 }
 
 /// Where a program is on the path.

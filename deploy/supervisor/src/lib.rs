@@ -23,6 +23,7 @@ mod images;
 mod join;
 mod journal;
 mod leftover;
+mod mark;
 mod role;
 mod sys;
 

@@ -142,11 +142,18 @@ const COMPONENTS: &[Row] = &[
         wanted: Scene::has_node,
         arguments: kubeproxy,
     },
+    Row {
+        name: "ingress",
+        program: Program::Component("ingress"),
+        needs: &["apiserver"],
+        wanted: Scene::has_node,
+        arguments: ingress,
+    },
 ];
 
 impl Scene {
     /// Whether pods run here.
-    fn has_node(&self) -> bool {
+    pub(crate) fn has_node(&self) -> bool {
         self.server.as_ref().is_none_or(|server| !server.disable_agent)
     }
 }
@@ -345,6 +352,15 @@ fn kubeproxy(scene: &Scene) -> Option<Vec<String>> {
         .with("hostname-override", &node.name)
         .with("cluster-cidr", list(&cluster.cluster_cidr))
         .with("service-cluster-ip-range", list(&cluster.service_cidr))
+        .done()
+}
+
+fn ingress(scene: &Scene) -> Option<Vec<String>> {
+    let node = &scene.node;
+    Line::default()
+        .path("kubeconfig", &node.layout.agent("ingress.kubeconfig"))
+        .with("node-name", &node.name)
+        .with("node-ip", scene.address)
         .done()
 }
 

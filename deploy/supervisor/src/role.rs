@@ -11,7 +11,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::config::{self, Agent, Node, Server, Vocabulary};
 use crate::plan::{Scene, plan};
 use crate::process::Launcher;
-use crate::{Programs, USAGE, authority, containerd, host, identity, join, supervise};
+use crate::supervise::Crew;
+use crate::{Programs, USAGE, authority, containerd, host, identity, join, mark, supervise};
 
 /// Runs a server until it is asked to finish.
 pub(crate) fn server(words: Vec<String>, programs: Programs) -> ExitCode {
@@ -100,7 +101,17 @@ async fn start(scene: &Scene, launcher: Launcher, context: &Context) -> anyhow::
     }
     supervise::clear(&units, &launcher).await?;
     host::check(scene, &units, &launcher)?;
-    supervise::run(units, launcher, context).await
+    let crew = Crew::start(units, &launcher, context);
+    if let Some(readiness) = crew.readiness("apiserver").filter(|_| scene.has_node()) {
+        let (kubeconfig, node) = (scene.node.layout.cred("admin.kubeconfig"), scene.node.name.clone());
+        context.spawn("mark", async move {
+            let mut readiness = readiness;
+            // An error means that the API server is not kept any more, and with it the node.
+            drop(readiness.wait_for(|ready| *ready).await);
+            mark::keep(kubeconfig, node).await
+        });
+    }
+    crew.finished(context).await
 }
 
 /// Sees to it that nobody else runs a node on these files; holds for as long as the file is open.

@@ -45,7 +45,15 @@ impl Backoff {
     }
 }
 
+/// The units of a node, kept alive.
+#[derive(Debug, Default)]
+pub struct Crew {
+    ready: BTreeMap<&'static str, watch::Receiver<bool>>,
+    kept: Vec<Kept>,
+}
+
 /// A unit that is kept alive, as the others see it.
+#[derive(Debug)]
 struct Kept {
     stop: watch::Sender<bool>,
     gone: oneshot::Receiver<()>,
@@ -81,39 +89,50 @@ pub async fn clear(units: &[Unit], launcher: &Launcher) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs units, each of which comes after what it needs, until the process is asked to finish; then stops them in
-/// the reverse order.
-///
-/// # Errors
-/// Where a unit cannot ever run.
-pub async fn run(units: Vec<Unit>, launcher: Launcher, context: &Context) -> anyhow::Result<()> {
-    let mut ready: BTreeMap<&str, watch::Receiver<bool>> = BTreeMap::new();
-    let mut kept = Vec::new();
-    context.spawn("logs", journal::keep(launcher.layout().logs()));
-    for unit in units {
-        let (is_ready, readiness) = watch::channel(false);
-        let (stop, stopping) = watch::channel(false);
-        let (going, gone) = oneshot::channel();
-        let needs = unit.needs.iter().filter_map(|need| ready.get(need).cloned()).collect();
-        ready.insert(unit.name, readiness);
-        kept.push(Kept { stop, gone });
-        let (name, gate) = (unit.name, Some(context.gate(unit.name)));
-        let keeper =
-            Keeper { unit, launcher: launcher.clone(), needs, ready: is_ready, stop: stopping, gate };
-        context.spawn_draining(name, async move {
-            let result = keeper.keep().await;
-            // Nobody waits any more where the driver has failed.
-            going.send(()).unwrap_or(());
-            result
-        });
+impl Crew {
+    /// Starts to keep units, each of which comes after what it needs.
+    pub fn start(units: Vec<Unit>, launcher: &Launcher, context: &Context) -> Self {
+        let mut crew = Self::default();
+        context.spawn("logs", journal::keep(launcher.layout().logs()));
+        for unit in units {
+            let (is_ready, readiness) = watch::channel(false);
+            let (stop, stopping) = watch::channel(false);
+            let (going, gone) = oneshot::channel();
+            let needs = unit.needs.iter().filter_map(|need| crew.readiness(need)).collect();
+            crew.ready.insert(unit.name, readiness);
+            crew.kept.push(Kept { stop, gone });
+            let (name, gate) = (unit.name, Some(context.gate(unit.name)));
+            let launcher = launcher.clone();
+            let keeper = Keeper { unit, launcher, needs, ready: is_ready, stop: stopping, gate };
+            context.spawn_draining(name, async move {
+                let result = keeper.keep().await;
+                // Nobody waits any more where the driver has failed.
+                going.send(()).unwrap_or(());
+                result
+            });
+        }
+        crew
     }
-    let outcome = context.finished().await;
-    for Kept { stop, gone } in kept.into_iter().rev() {
-        stop.send_replace(true);
-        // An error means that the keeper is gone, and with it the process.
-        drop(gone.await);
+
+    /// Tells once a unit has been ready for the first time.
+    pub fn readiness(&self, unit: &str) -> Option<watch::Receiver<bool>> {
+        self.ready.get(unit).cloned()
     }
-    outcome
+
+    /// Returns when the process is asked to finish, or with the error of a unit that cannot ever run; all units are
+    /// stopped by then, in the reverse order of their start.
+    ///
+    /// # Errors
+    /// The failure of a task or a unit, with its name.
+    pub async fn finished(self, context: &Context) -> anyhow::Result<()> {
+        let outcome = context.finished().await;
+        for Kept { stop, gone } in self.kept.into_iter().rev() {
+            stop.send_replace(true);
+            // An error means that the keeper is gone, and with it the process.
+            drop(gone.await);
+        }
+        outcome
+    }
 }
 
 impl Keeper {
