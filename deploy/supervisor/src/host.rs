@@ -123,6 +123,7 @@ const PORTS: &[Port] = &[
         mend: "--https-listen-port",
     },
     Port { unit: "kubelet", flags: ("--address=", "--port="), usual: 10250, mend: "--kubelet-arg port=" },
+    Port { unit: "dns", flags: ("--bind-address=", "--port="), usual: 10053, mend: "--dns-arg port=" },
     Port {
         unit: "ingress",
         flags: ("--bind-address=", "--http-port="),

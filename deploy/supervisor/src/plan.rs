@@ -143,6 +143,13 @@ const COMPONENTS: &[Row] = &[
         arguments: kubeproxy,
     },
     Row {
+        name: "dns",
+        program: Program::Component("dns"),
+        needs: &["apiserver"],
+        wanted: |scene| scene.server.is_some() && scene.has_node(),
+        arguments: dns,
+    },
+    Row {
         name: "ingress",
         program: Program::Component("ingress"),
         needs: &["apiserver"],
@@ -352,6 +359,20 @@ fn kubeproxy(scene: &Scene) -> Option<Vec<String>> {
         .with("hostname-override", &node.name)
         .with("cluster-cidr", list(&cluster.cluster_cidr))
         .with("service-cluster-ip-range", list(&cluster.service_cidr))
+        .done()
+}
+
+fn dns(scene: &Scene) -> Option<Vec<String>> {
+    let (node, cluster) = (&scene.node, &scene.cluster);
+    Line::default()
+        .path("kubeconfig", &node.layout.cred("dns.kubeconfig"))
+        .with("node-name", &node.name)
+        .with("bind-address", scene.address)
+        .with("cluster-dns", list(&cluster.dns))
+        .with("cluster-domain", &cluster.domain)
+        .with("cluster-cidr", list(&cluster.cluster_cidr))
+        .with("service-cluster-ip-range", list(&cluster.service_cidr))
+        .perhaps("resolv-conf", node.resolv_conf.as_deref().map(Path::display))
         .done()
 }
 

@@ -98,7 +98,7 @@ impl Place {
 impl Supervisor {
     /// Starts it and waits until it is ready.
     pub(crate) fn ready(mut command: Command) -> Self {
-        let mut this = Self::start(&mut command);
+        let this = Self::start(&mut command);
         this.says("isopod-server is ready");
         this
     }
@@ -118,7 +118,7 @@ impl Supervisor {
     }
 
     /// Waits for a line that holds this text.
-    pub(crate) fn says(&mut self, text: &str) {
+    pub(crate) fn says(&self, text: &str) {
         let mut seen = String::new();
         loop {
             match self.lines.recv_timeout(PATIENCE) {
@@ -149,7 +149,7 @@ impl Drop for Supervisor {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             // Its daemons end with it.
-            drop(kill_process(Pid::from_child(&self.child), Signal::TERM).ok());
+            kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap_or(());
             drop(self.child.wait());
         }
     }

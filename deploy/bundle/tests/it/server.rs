@@ -13,7 +13,7 @@ const DAEMONS: [&str; 4] = ["datastore", "apiserver", "controller-manager", "sch
 async fn daemons_and_the_supervisor_come_back_and_nothing_is_lost() {
     drop(rustls::crypto::ring::default_provider().install_default());
     let place = Place::new();
-    let mut supervisor = Supervisor::ready(place.server(&[]));
+    let supervisor = Supervisor::ready(place.server(&[]));
     let client = administrator(&place.kubeconfig()).await;
     let namespaces = Api::<Namespace>::all(client.clone()).list(&ListParams::default()).await.unwrap();
     assert!(

@@ -27,9 +27,10 @@ fn what_runs() {
         ("--disable-scheduler", &["scheduler"]),
         ("--disable-controller-manager", &["controller-manager"]),
         ("--datastore-endpoint http://127.0.0.1:2379", &["datastore"]),
-        ("--disable-agent", &["containerd", "images", "kubelet", "flannel", "kubeproxy", "ingress"]),
+        ("--disable-agent", &["containerd", "images", "kubelet", "flannel", "kubeproxy", "dns", "ingress"]),
         ("--container-runtime-endpoint /run/crio.sock", &["containerd", "images"]),
         ("--disable traefik", &["ingress"]),
+        ("--disable coredns", &["dns"]),
         ("--flannel-backend none --disable-kube-proxy", &["flannel", "kubeproxy"]),
     ];
     for (line, missing) in cases {
