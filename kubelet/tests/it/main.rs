@@ -5,6 +5,8 @@ mod containerd;
 #[cfg(test)]
 mod node;
 #[cfg(test)]
+mod socket;
+#[cfg(test)]
 mod streams;
 
 use client::k8s_openapi::api::coordination::v1::Lease;

@@ -10,10 +10,12 @@ use client::kube::config::{KubeConfigOptions, Kubeconfig};
 use client::kube::core::{ApiResource, GroupVersionKind};
 use client::kube::runtime::wait::await_condition;
 use client::kube::{Api, Client};
+use http::StatusCode;
 use serde_json::json;
 use testkit::Authority;
 
 use crate::containerd::Containerd;
+use crate::socket::Socket;
 
 /// Whose words nobody wants to read.
 const NOISE: [&str; 4] = [" h2::", " hyper", " rustls::", " tower::"];
@@ -191,6 +193,12 @@ impl Bench {
         command.arg("--kubeconfig").arg(self.path("admin")).args(args).kill_on_drop(true);
         command.env("HOME", self.folder.path());
         command
+    }
+
+    /// A WebSocket to the kubelet's own API.
+    pub(crate) async fn socket(&self, path: &str, protocols: &str) -> Result<Socket, (StatusCode, String)> {
+        let opening = Socket::open(&self.kubelets, self.port, path, protocols);
+        tokio::time::timeout(PATIENCE, opening).await.expect("an answer of the kubelet")
     }
 
     /// Waits until nothing of any pod is left on the node.

@@ -5,12 +5,15 @@ use std::time::Duration;
 
 use client::k8s_openapi::api::core::v1::Pod;
 use client::kube::Api;
+use http::StatusCode;
+use proto::websocket::Frame;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use crate::containerd;
 use crate::node::{Bench, is_ready};
+use crate::socket::Heard;
 
 /// Longer than any one command takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -181,6 +184,69 @@ async fn stage(websocket: &'static str) -> Stage {
     Stage { bench, websocket }
 }
 
+/// What every protocol of channels makes of the same command.
+async fn channels(bench: &Bench) {
+    let path = |script: &str, more: &str| {
+        let script = script.replace(' ', "%20").replace('>', "%3E").replace('&', "%26").replace(';', "%3B");
+        format!("/exec/default/web/c?command=sh&command=-c&command={script}&output=1&error=1{more}")
+    };
+    let fails = path("echo out; echo err >&2; exit 3", "");
+    for (protocols, base64) in [
+        ("v5.channel.k8s.io", false),
+        ("v4.channel.k8s.io", false),
+        ("v4.base64.channel.k8s.io", true),
+        ("base64.channel.k8s.io", true),
+        ("nobody.knows.this, channel.k8s.io", false),
+    ] {
+        let mut socket = bench.socket(&fails, protocols).await.unwrap();
+        let ([_, out, err, verdict], code) = socket.hear_all(base64).await;
+        assert_eq!((&out[..], &err[..], code), (&b"out\n"[..], &b"err\n"[..], 1000), "{protocols}");
+        if protocols.starts_with('v') {
+            let verdict: serde_json::Value = serde_json::from_slice(&verdict).unwrap();
+            assert_eq!(verdict["reason"], "NonZeroExitCode");
+            assert_eq!(verdict["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+        } else {
+            let words = String::from_utf8(verdict).unwrap();
+            assert!(words.starts_with("command terminated with non-zero exit code"), "{words}");
+        }
+    }
+    let mut socket = bench.socket(&path("true", ""), "channel.k8s.io").await.unwrap();
+    assert_eq!(socket.hear_all(false).await, (Default::default(), 1000));
+
+    // Only v5 can say that there is no more input.
+    let mut socket = bench.socket(&path("cat; echo over", "&input=1"), "v5.channel.k8s.io").await.unwrap();
+    assert_eq!(socket.hear().await, Some(Heard::Message(vec![1])));
+    socket.send(Frame::Ping(b"?")).await;
+    assert_eq!(socket.hear().await, Some(Heard::Pong));
+    for words in [&b"\0one "[..], b"\x09nobody listens", b"\0two "] {
+        socket.send(Frame::Binary(&[words])).await;
+    }
+    socket.send(Frame::Binary(&[&[255, 0]])).await;
+    let ([_, out, ..], code) = socket.hear_all(false).await;
+    assert_eq!((&out[..], code), (&b"one two over\n"[..], 1000));
+
+    // A client that leaves is told goodbye, whatever is still on its way.
+    let mut socket = bench.socket(&path("yes", ""), "v4.channel.k8s.io").await.unwrap();
+    assert!(socket.hear().await.is_some());
+    socket.send(Frame::Close(1000, "")).await;
+    assert_eq!(socket.hear_all(false).await.1, 1000);
+
+    for (path, protocols, expected) in [
+        (path("true", ""), "chat", StatusCode::BAD_REQUEST),
+        ("/exec/default/web/c?command=true".to_owned(), "v5.channel.k8s.io", StatusCode::BAD_REQUEST),
+        ("/exec/default/none/c?command=true&output=1".to_owned(), "v5.channel.k8s.io", StatusCode::NOT_FOUND),
+        (
+            "/exec/default/web/no?command=true&output=1".to_owned(),
+            "v5.channel.k8s.io",
+            StatusCode::INTERNAL_SERVER_ERROR,
+        ),
+        ("/exec/default/web".to_owned(), "v5.channel.k8s.io", StatusCode::NOT_FOUND),
+    ] {
+        let refused = bench.socket(&path, protocols).await.err().map(|(status, _)| status);
+        assert_eq!(refused, Some(expected), "{path} {protocols}");
+    }
+}
+
 async fn everything_that_streams(websocket: &'static str) {
     let stage = stage(websocket).await;
     stage.commands().await;
@@ -198,4 +264,10 @@ async fn streams_over_spdy() {
 #[tokio::test]
 async fn streams_over_websocket() {
     everything_that_streams("true").await;
+}
+
+#[tokio::test]
+async fn every_protocol_of_channels() {
+    let stage = stage("true").await;
+    tokio::time::timeout(PATIENCE, channels(&stage.bench)).await.expect("an end to every stream");
 }
