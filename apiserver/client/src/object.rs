@@ -81,6 +81,14 @@ pub fn controller_ref<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReferenc
     }
 }
 
+/// What went wrong in the API server's own words, as events show it to people.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        error => error.to_string(),
+    }
+}
+
 /// The HTTP status code of a failed call, if the server answered at all.
 pub fn status_code(error: &kube::Error) -> Option<u16> {
     match error {
