@@ -48,9 +48,12 @@ pub async fn start() -> Cluster {
     start_with(Settings::for_tests(), Arc::new(store::memory::Memory::new())).await
 }
 
-/// Starts an API server that shows this certificate and key to kubelets.
+/// Starts an API server that shows this certificate and key to kubelets, and signs their pods' tokens with the key.
 pub async fn start_with_kubelets(certificate: PathBuf, key: PathBuf) -> Cluster {
     let mut settings = Settings::for_tests();
+    settings.service_account_issuer = vec!["https://kubernetes.default.svc.cluster.local".to_owned()];
+    settings.service_account_signing_key_file = Some(key.clone());
+    settings.service_account_key_file = vec![key.clone()];
     settings.kubelet_client_certificate = Some(certificate);
     settings.kubelet_client_key = Some(key);
     start_with(settings, Arc::new(store::memory::Memory::new())).await
