@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use client::k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use client::kube::Api;
+use client::object::words;
 
 use super::folder::check_host;
 use crate::agent::Agent;
@@ -16,8 +17,10 @@ use crate::pod::namespace;
 pub async fn place(agent: &Agent, pod: &Pod, claim: &str) -> Result<PathBuf, String> {
     let client = agent.client.clone().ok_or("static pods cannot use claims")?;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), namespace(pod));
-    let found =
-        claims.get(claim).await.map_err(|error| format!("failed to fetch PVC from API server: {error}"))?;
+    let found = claims
+        .get(claim)
+        .await
+        .map_err(|error| format!("failed to fetch PVC from API server: {}", words(&error)))?;
     let bound = found.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound");
     let name = found.spec.and_then(|spec| spec.volume_name).filter(|name| bound && !name.is_empty());
     let name = name.ok_or_else(|| format!("PVC {}/{claim} is not bound", namespace(pod)))?;
@@ -25,7 +28,7 @@ pub async fn place(agent: &Agent, pod: &Pod, claim: &str) -> Result<PathBuf, Str
     let volume = volumes
         .get(&name)
         .await
-        .map_err(|error| format!("failed to fetch PV {name} from API server: {error}"))?;
+        .map_err(|error| format!("failed to fetch PV {name} from API server: {}", words(&error)))?;
     let spec = volume.spec.unwrap_or_default();
     if let Some(host) = spec.host_path {
         let path = PathBuf::from(&host.path);

@@ -6,6 +6,7 @@ use client::k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRe
 use client::k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use client::kube::Api;
 use client::kube::api::PostParams;
+use client::object::words;
 use jiff::{SignedDuration, Timestamp};
 
 use super::content::Token;
@@ -93,14 +94,17 @@ async fn issue(agent: &Agent, pod: &Pod, audience: Option<&str>, seconds: i64) -
     };
     let api: Api<ServiceAccount> = Api::namespaced(client, namespace(pod));
     let answer = api.create_token_request(account, &PostParams::default(), &request).await;
-    let status = answer.map_err(|error| format!("failed to fetch token: {error}"))?.status;
+    let status = answer.map_err(|error| format!("failed to fetch token: {}", words(&error)))?.status;
     let none = "failed to fetch token: the API server issued none";
     let status = status.ok_or(none)?;
     let (text, ends) = (status.token.ok_or(none)?, status.expiration_timestamp.ok_or(none)?.0);
-    let now = Timestamp::now();
-    // At four fifths of its life, so that there is time to try again.
+    Ok(Issued { text, renew: renewal(Timestamp::now(), ends), ends })
+}
+
+/// When a token that is issued now wants to be renewed: at four fifths of its life, so that there is time to try again.
+fn renewal(now: Timestamp, ends: Timestamp) -> Timestamp {
     let use_for = (ends.duration_since(now) * 4 / 5).min(LONGEST_USE);
-    Ok(Issued { text, renew: now.saturating_add(use_for).unwrap_or(ends), ends })
+    now.saturating_add(use_for).unwrap_or(ends)
 }
 
 /// Who may read a token's file: the one user that all containers run as, the pod's group, or else everybody.
@@ -116,4 +120,18 @@ fn audience_of_file(pod: &Pod) -> (Option<u32>, bool) {
     let same =
         first.filter(|_| users.iter().all(|user| *user == first)).and_then(|user| u32::try_from(user).ok());
     (same, same.is_some() || pods.fs_group.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn renewals_come_in_time() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        for (life, used) in [(600, 480), (3607, 2885), (100_000, 80_000), (86_400 * 365, 86_400)] {
+            let ends = now.checked_add(SignedDuration::from_secs(life)).unwrap();
+            assert_eq!(renewal(now, ends).duration_since(now).as_secs(), used, "{life}");
+        }
+    }
 }

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod containerd;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod node;
 #[cfg(test)]
 mod socket;

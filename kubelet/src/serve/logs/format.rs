@@ -75,8 +75,13 @@ impl<'a> Line<'a> {
         Some(Self { stamp, stream, partial, words: parts.next().unwrap_or_default() })
     }
 
-    /// Appends the line as it is shown, if it is wanted.
-    pub(super) fn show(&self, options: &Options, out: &mut Vec<u8>) {
+    /// Whether the next line goes on with this one.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Appends the line as it is shown, if it is wanted; `goes_on` where it goes on with the one before.
+    pub(super) fn show(&self, goes_on: bool, options: &Options, out: &mut Vec<u8>) {
         if options.stream.as_ref().is_some_and(|wanted| !wanted.as_bytes().eq_ignore_ascii_case(self.stream))
         {
             return;
@@ -88,7 +93,7 @@ impl<'a> Line<'a> {
                 return;
             }
         }
-        if options.timestamps {
+        if options.timestamps && !goes_on {
             out.extend_from_slice(self.stamp);
             out.push(b' ');
         }
@@ -117,9 +122,11 @@ mod tests {
                 query.iter().find(|(known, _)| *known == key).map(|(_, value)| (*value).to_owned())
             };
             let options = Options::parse(find).unwrap();
-            let mut out = Vec::new();
+            let (mut out, mut goes_on) = (Vec::new(), false);
             for line in LOG {
-                Line::parse(line.as_bytes()).unwrap().show(&options, &mut out);
+                let line = Line::parse(line.as_bytes()).unwrap();
+                line.show(goes_on, &options, &mut out);
+                goes_on = line.is_partial();
             }
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{query:?}");
         };
@@ -129,6 +136,8 @@ mod tests {
             "2026-01-01T00:00:00.5Z one\n2026-01-01T00:00:03.5Z \n",
         );
         check(&[("sinceTime", "2026-01-01T00:00:02Z")], "o\n\n");
+        // One stamp for a line that the runtime wrote in parts.
+        check(&[("timestamps", "true"), ("stream", "stderr")], "2026-01-01T00:00:01.5Z two\n");
     }
 
     #[test]

@@ -41,7 +41,8 @@ pub(super) async fn send(runtime: &Runtime, run: &Seen, options: Options, chunks
         None => 0,
     };
     file.seek(SeekFrom::Start(begin)).await?;
-    let mut log = Log { lines: BufReader::new(file), line: Vec::new(), left: options.limit, options };
+    let mut log =
+        Log { lines: BufReader::new(file), line: Vec::new(), goes_on: false, left: options.limit, options };
     let wanted = log.drain(chunks).await?;
     let Some(mut growth) = growth.filter(|_| wanted) else { return Ok(()) };
     let ended = ended(runtime, run);
@@ -127,6 +128,8 @@ struct Log {
     lines: BufReader<File>,
     /// The beginning of a line that is still being written.
     line: Vec<u8>,
+    /// The line before was not whole: the next one goes on with it.
+    goes_on: bool,
     left: Option<u64>,
     options: Options,
 }
@@ -140,7 +143,8 @@ impl Log {
             let whole = self.line.ends_with(b"\n");
             if whole {
                 if let Some(line) = Line::parse(&self.line) {
-                    line.show(&self.options, &mut out);
+                    line.show(self.goes_on, &self.options, &mut out);
+                    self.goes_on = line.is_partial();
                 }
                 self.line.clear();
             }

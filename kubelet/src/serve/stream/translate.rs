@@ -250,3 +250,6 @@ impl Line {
         client.close(NORMAL).await
     }
 }
+
+#[cfg(test)]
+mod tests;
