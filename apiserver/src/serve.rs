@@ -29,6 +29,12 @@ const MOST_BODY: usize = 3 * 1024 * 1024;
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
+/// How many requests and watches may run on one HTTP/2 connection; what clients of upstream count on.
+const MOST_STREAMS: u32 = 250;
+
+/// How many bytes of one request's body may be under way over HTTP/2 (upstream's figure: 99 of 100 bodies are smaller).
+const STREAM_WINDOW: u32 = 256 * 1024;
+
 /// Answers what comes to `listener` until the process drains.
 ///
 /// # Errors
@@ -89,7 +95,12 @@ async fn connection(
         let (server, peer) = (Arc::clone(&server), peer.clone());
         async move { Ok::<_, Infallible>(request_answered(&server, request, peer, from).await) }
     });
-    let builder = hyper_util::server::conn::auto::Builder::new(Executor(context.clone()));
+    let mut builder = hyper_util::server::conn::auto::Builder::new(Executor(context.clone()));
+    builder
+        .http2()
+        .max_concurrent_streams(MOST_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * MOST_STREAMS);
     let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let drain = context.drain();

@@ -39,6 +39,6 @@ pub async fn connect(kubeconfig: &Path, agent: &str) -> Result<kube::Client, Con
     if let Ok(value) = agent.parse() {
         config.headers.push((http::header::USER_AGENT, value));
     }
-    kube::Client::try_from(config)
+    crate::transport::client(config)
         .map_err(|source| ConnectError::Client { path: at(), source: Box::new(source) })
 }

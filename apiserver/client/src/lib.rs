@@ -11,6 +11,7 @@ pub mod identity;
 pub mod narrow;
 pub mod object;
 pub mod queue;
+pub mod transport;
 
 pub use cache::{Cache, Change};
 pub use identity::connect;

@@ -117,7 +117,7 @@ async fn connect_with(kubeconfig: Value) -> kube::Client {
         .expect("a usable kubeconfig");
     // A test wants to see the refusal, not to wait until it is none.
     config.default_retry = false;
-    kube::Client::try_from(config).expect("a client")
+    client::transport::client(config).expect("a client")
 }
 
 impl Cluster {
