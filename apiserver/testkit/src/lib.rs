@@ -143,46 +143,4 @@ impl Cluster {
 }
 
 #[cfg(test)]
-mod tests {
-    use client::k8s_openapi::api::core::v1::ConfigMap;
-    use kube::Api;
-    use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn an_object_lives_and_dies() {
-        let cluster = start().await;
-        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
-        let map: ConfigMap =
-            serde_json::from_value(json!({"metadata": {"name": "a"}, "data": {"k": "v"}})).unwrap();
-        let made = maps.create(&PostParams::default(), &map).await.unwrap();
-        assert!(made.metadata.uid.is_some());
-        let patch = json!({"data": {"k": "w"}});
-        let patched = maps.patch("a", &PatchParams::default(), &Patch::Merge(&patch)).await.unwrap();
-        assert_eq!(patched.data.unwrap()["k"], "w");
-        assert_eq!(maps.list(&Default::default()).await.unwrap().items.len(), 1);
-        maps.delete("a", &DeleteParams::default()).await.unwrap();
-        assert!(maps.get_opt("a").await.unwrap().is_none());
-    }
-
-    #[tokio::test]
-    async fn a_cache_follows() {
-        let cluster = start().await;
-        let maps: Api<ConfigMap> = Api::namespaced(cluster.client(), "default");
-        let map = |name: &str| -> ConfigMap {
-            serde_json::from_value(json!({"metadata": {"name": name}})).unwrap()
-        };
-        maps.create(&PostParams::default(), &map("a")).await.unwrap();
-        let cache: client::Cache<ConfigMap> = client::Cache::default();
-        let (seen, mut names) = tokio::sync::mpsc::channel(8);
-        cache.subscribe(move |change| {
-            drop(seen.try_send(change.object().metadata.name.clone().unwrap_or_default()));
-        });
-        cluster.context.spawn("cache", cache.clone().follow(maps.clone(), Default::default()));
-        assert_eq!(names.recv().await.unwrap(), "a");
-        maps.create(&PostParams::default(), &map("b")).await.unwrap();
-        assert_eq!(names.recv().await.unwrap(), "b");
-        assert_eq!(cache.len(), 2);
-    }
-}
+mod tests;
