@@ -120,6 +120,7 @@ const PLUGINS: &[&dyn Plugin] = &[
     &pods::DefaultTolerationSeconds,
     &defaults::DefaultStorageClass,
     &storage::ObjectInUseProtection,
+    &storage::ClaimResize,
     &runtime::RuntimeClass,
     &certificates::Approval,
     &certificates::Signing,

@@ -101,7 +101,10 @@ impl Presenter {
             Some("None") => Include::None,
             Some("Object") => Include::Object,
             Some(other) if matches!(format.view, View::Table(_)) => {
-                return Err(Fault::bad_request(format!("unrecognized includeObject value: {other:?}")));
+                return Err(Fault::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be \
+                     'Metadata', 'Object', 'None', or empty"
+                )));
             }
             Some(_) => Include::Metadata,
         };

@@ -95,7 +95,7 @@ const CONTROLLER_REVISION: &[Column] =
     &[NAME, text("Controller", Cell::Made(controller)), text("Revision", Cell::Number("revision")), AGE];
 
 const SCALE: &[Column] = &[
-    NAME,
+    Column { format: "", ..NAME },
     integer("Desired", Cell::Number("spec.replicas")),
     integer("Available", Cell::Number("status.replicas")),
     AGE,

@@ -30,9 +30,18 @@ fn keep_all_but_spec(new: &mut Value, old: &Value, spec: Value) {
     }
 }
 
+/// Puts a field into an object as another one has it; one that is absent there is absent here.
+fn take(into: &mut Value, from: &Value, field: &str) {
+    let Some(into) = into.as_object_mut() else { return };
+    match from.get(field).filter(|value| !value.is_null()) {
+        Some(value) => into.insert(field.to_owned(), value.clone()),
+        None => into.remove(field),
+    };
+}
+
 fn prepare_ephemeral(new: &mut Value, old: &Value) {
     let mut spec = old["spec"].clone();
-    spec["ephemeralContainers"] = new["spec"]["ephemeralContainers"].clone();
+    take(&mut spec, &new["spec"], "ephemeralContainers");
     keep_all_but_spec(new, old, spec);
 }
 
@@ -142,7 +151,7 @@ fn prepare_resize(new: &mut Value, old: &Value) {
     for list in RESIZABLE {
         for (place, container) in fill::list(&new["spec"], list).iter().enumerate() {
             for field in ["resources", "resizePolicy"] {
-                spec[list][place][field] = container.get(field).cloned().unwrap_or_default();
+                take(&mut spec[list][place], container, field);
             }
         }
     }
