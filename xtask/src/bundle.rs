@@ -1,12 +1,13 @@
 //! The multi-call executable: every daemon and the supervisor in one file.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 /// The name of the executable that the package `bundle` builds.
-const NAME: &str = "isopod-bundle";
+pub const NAME: &str = "isopod-bundle";
 
 /// How it is built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,4 +43,25 @@ pub fn place(repo: &Path, profile: Profile) -> PathBuf {
         Profile::Release => "release",
     };
     target.join(folder).join(NAME)
+}
+
+/// Puts the executable where hosts run it from, so that a later build does not change it under them.
+///
+/// Returns where it is now, and whether another one was there before.
+///
+/// # Errors
+/// Where it cannot be read or written.
+pub fn install(built: &Path, folder: &Path) -> Result<(PathBuf, bool)> {
+    let place = folder.join("isopod");
+    fs::create_dir_all(folder).with_context(|| format!("could not make {}", folder.display()))?;
+    let read = |path: &Path| fs::read(path).with_context(|| format!("could not read {}", path.display()));
+    let fresh = !place.exists() || read(&place)? != read(built)?;
+    if fresh {
+        // Under another name first: what runs cannot be written to.
+        let unfinished = place.with_extension("part");
+        fs::copy(built, &unfinished)
+            .and_then(|_| fs::rename(&unfinished, &place))
+            .with_context(|| format!("could not write {}", place.display()))?;
+    }
+    Ok((place, fresh))
 }

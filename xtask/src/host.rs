@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use rustix::process::Pid;
 
+use crate::cgroup::Pid;
 use crate::patience::until;
 use crate::site::{Site, host_name};
 use crate::{cgroup, lan};
@@ -122,6 +122,15 @@ impl Host {
         cgroup::own_processes(&self.cgroup)
     }
 
+    /// Its daemons by name, in no order: `server` and `agent` are the supervisor, `containerd` is itself.
+    pub fn daemons(&self) -> Vec<(String, Pid)> {
+        let name = |pid: &Pid| {
+            let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+            daemon_name(&String::from_utf8_lossy(&line))
+        };
+        self.processes().into_iter().filter_map(|pid| Some((name(&pid)?, pid))).collect()
+    }
+
     /// A command that runs inside.
     ///
     /// # Errors
@@ -148,6 +157,17 @@ impl Host {
     }
 }
 
+/// Which daemon a command line is, its words ending with NUL; none where it is somebody else's.
+fn daemon_name(line: &str) -> Option<String> {
+    let mut words = line.split('\0');
+    let program = words.next()?.rsplit('/').next()?;
+    match program.strip_prefix("isopod") {
+        Some("" | "-bundle") => words.next().map(str::to_owned),
+        Some(component) => component.strip_prefix('-').map(str::to_owned),
+        None => (program == "containerd").then(|| program.to_owned()),
+    }
+}
+
 /// The numbers that a process has in the namespaces below ours, outermost first.
 fn inner_numbers(status: &str) -> Option<Vec<u32>> {
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
@@ -157,6 +177,22 @@ fn inner_numbers(status: &str) -> Option<Vec<u32>> {
 #[cfg(test)]
 mod checks {
     use super::*;
+
+    #[test]
+    fn names_of_daemons() {
+        let cases = [
+            ("/r/target/up/isopod\0server\0--token\0x\0", Some("server")),
+            ("isopod-kubelet\0--kubeconfig=k\0", Some("kubelet")),
+            ("/r/isopod-bundle\0dns\0", Some("dns")),
+            ("containerd\0-c\0f\0", Some("containerd")),
+            ("/usr/bin/containerd-shim-runc-v2\0-id\0x\0", None),
+            ("sh\0-c\0", None),
+            ("", None),
+        ];
+        for (line, expected) in cases {
+            assert_eq!(daemon_name(line).as_deref(), expected, "{line:?}");
+        }
+    }
 
     #[test]
     fn numbers_in_inner_namespaces() {

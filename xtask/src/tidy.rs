@@ -64,6 +64,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "supervisor",
         ],
     ),
+    ("e2e", &["xtask"]),
     ("xtask", &[]),
 ];
 

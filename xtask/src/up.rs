@@ -1,7 +1,7 @@
 //! `cargo xtask up`: one node (or more) with the demo, left running; `cargo xtask down`: every trace removed.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -76,7 +76,7 @@ pub fn up(repo: &Path, options: Options) -> Result<()> {
         let size = fs::metadata(&built).map_or(0, |meta| meta.len());
         Ok((built, format!("one executable, {} MiB", size >> 20)))
     })?;
-    let (executable, fresh) = install(&site, &built)?;
+    let (executable, fresh) = bundle::install(&built, &site.folder)?;
     let cluster = Cluster::new(site, options.nodes, options.network, executable, kubectl);
     if fresh || !runs(&cluster) {
         step("hosts", |_| cluster.prepare().map(|()| ((), names(&cluster))))?;
@@ -127,24 +127,6 @@ fn clean_machine(site: &Site) -> Result<Vec<String>> {
         gone.push(format!("the rules of {daemon}"));
     }
     Ok(gone)
-}
-
-/// Puts the executable where the hosts run it from, so that a later build does not change it under them.
-///
-/// Returns whether it is another one than before.
-fn install(site: &Site, built: &Path) -> Result<(PathBuf, bool)> {
-    let place = site.folder.join("isopod");
-    fs::create_dir_all(&site.folder).with_context(|| format!("could not make {}", site.folder.display()))?;
-    let read = |path: &Path| fs::read(path).with_context(|| format!("could not read {}", path.display()));
-    let fresh = !place.exists() || read(&place)? != read(built)?;
-    if fresh {
-        // Under another name first: what runs cannot be written to.
-        let unfinished = place.with_extension("part");
-        fs::copy(built, &unfinished)
-            .and_then(|_| fs::rename(&unfinished, &place))
-            .with_context(|| format!("could not write {}", place.display()))?;
-    }
-    Ok((place, fresh))
 }
 
 /// Whether the server's host is up, on the network that is asked for.

@@ -1,0 +1,146 @@
+//! SIGKILL for each daemon in turn, and for all at once, under requests: everything comes back, no pod notices.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::caller::{Caller, Miss};
+use e2e::stage::Stage;
+use xtask::cgroup::{self, Pid};
+use xtask::host::Host;
+use xtask::patience::until;
+
+use crate::ingress::HOST;
+
+/// How long a daemon may take to come back in a debug build: starts, backoff, readiness.
+const RETURN: Duration = Duration::from_secs(60);
+
+/// What makes a pod the same pod: its name, address, node and the restarts of its containers.
+const PODS: &str = concat!(
+    r#"jsonpath={range .items[*]}{.metadata.uid} {.metadata.name} {.status.podIP} {.spec.nodeName} "#,
+    r#"{.status.containerStatuses[*].restartCount}{"\n"}{end}"#
+);
+
+pub(crate) fn each(stage: &Stage) -> Result<()> {
+    let before = pods(stage)?;
+    let service = services(stage);
+    let ingress = ingresses(stage);
+    let mut spells = Vec::new();
+    for host in &stage.cluster.hosts {
+        for (daemon, pid) in host.daemons() {
+            let begun = SystemTime::now();
+            cgroup::kill(&[pid]);
+            returned(stage, host, &daemon, pid)
+                .with_context(|| format!("{daemon} of {} was killed", host.name))?;
+            let culprit = format!("{daemon} of {}", host.name);
+            spells.push(Spell { culprit, begun, ended: SystemTime::now() });
+        }
+    }
+    let mut complaints = Vec::new();
+    for caller in service {
+        complain(&mut complaints, caller, &spells, |_| false);
+    }
+    for caller in ingress {
+        // What the killed ingress itself carried, or would have, is lost.
+        complain(&mut complaints, caller, &spells, |culprit| culprit.starts_with("ingress "));
+    }
+    ensure!(complaints.is_empty(), "requests were lost:\n{}", complaints.join("\n"));
+    same(&before, &pods(stage)?)
+}
+
+pub(crate) fn all(stage: &Stage) -> Result<()> {
+    let before = pods(stage)?;
+    let objects = objects(stage)?;
+    let service = services(stage);
+    let killed: Vec<(&Host, Vec<(String, Pid)>)> =
+        stage.cluster.hosts.iter().map(|host| (host, host.daemons())).collect();
+    let begun = SystemTime::now();
+    let spell = Spell { culprit: "everything".to_owned(), begun, ended: begun + RETURN };
+    let pids: Vec<Pid> = killed.iter().flat_map(|(_, daemons)| daemons.iter().map(|(_, pid)| *pid)).collect();
+    cgroup::kill(&pids);
+    for (host, daemons) in &killed {
+        for (daemon, pid) in daemons {
+            returned(stage, host, daemon, *pid).context("everything was killed at once")?;
+        }
+    }
+    let mut complaints = Vec::new();
+    for caller in service {
+        complain(&mut complaints, caller, std::slice::from_ref(&spell), |_| false);
+    }
+    ensure!(complaints.is_empty(), "requests were lost:\n{}", complaints.join("\n"));
+    same(&objects, &self::objects(stage)?)?;
+    same(&before, &pods(stage)?)
+}
+
+/// Waits until another process is the daemon, the API answers and the nodes are ready.
+fn returned(stage: &Stage, host: &Host, daemon: &str, old: Pid) -> Result<()> {
+    until("it runs again", RETURN, || {
+        Ok(host.daemons().iter().any(|(name, pid)| name == daemon && *pid != old).then_some(()))
+    })?;
+    until("the API server is ready", RETURN, || {
+        Ok(stage.kubectl().try_run(&["get", "--raw", "/readyz"]).is_ok().then_some(()))
+    })?;
+    stage.kubectl().run(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=60s"]).map(drop)
+}
+
+/// Those who call the service: by the node port of each node.
+fn services(stage: &Stage) -> Vec<Caller> {
+    callers(stage, "the node port", 30080)
+}
+
+/// Those who call through the ingress of each node.
+fn ingresses(stage: &Stage) -> Vec<Caller> {
+    callers(stage, "the ingress", 80)
+}
+
+fn callers(stage: &Stage, what: &str, port: u16) -> Vec<Caller> {
+    let hosts = stage.cluster.hosts.iter().enumerate();
+    hosts
+        .map(|(index, host)| {
+            let address = format!("{}:{port}", stage.cluster.address(index));
+            Caller::start(&format!("{what} of {}", host.name), &address, HOST)
+        })
+        .collect()
+}
+
+/// What was killed, from when until it was back.
+struct Spell {
+    culprit: String,
+    begun: SystemTime,
+    ended: SystemTime,
+}
+
+/// Stops a caller and notes what it missed, but for what the culprits excused account for.
+fn complain(complaints: &mut Vec<String>, caller: Caller, spells: &[Spell], excused: fn(&str) -> bool) {
+    let name = caller.name.clone();
+    let tally = caller.stop();
+    if tally.answered == 0 {
+        complaints.push(format!("{name} never answered"));
+    }
+    for Miss { at, why } in tally.missed {
+        let during = spells.iter().find(|spell| (spell.begun..=spell.ended).contains(&at));
+        let culprit = during.map_or("nothing", |spell| spell.culprit.as_str());
+        if !excused(culprit) {
+            complaints.push(format!("{name}, while {culprit} was killed: {why}"));
+        }
+    }
+}
+
+/// The pods there are, with what must not change about them.
+fn pods(stage: &Stage) -> Result<String> {
+    stage.kubectl().run(&["get", "pods", "-A", "--sort-by=.metadata.uid", "-o", PODS])
+}
+
+/// The objects that users made, and those that stay as long as the cluster.
+fn objects(stage: &Stage) -> Result<String> {
+    let kinds =
+        "namespaces,configmaps,secrets,serviceaccounts,services,deployments,replicasets,ingresses,pods";
+    let columns = r#"jsonpath={range .items[*]}{.kind} {.metadata.namespace} {.metadata.name} {.metadata.uid}{"\n"}{end}"#;
+    stage.kubectl().run(&["get", kinds, "-A", "-o", columns])
+}
+
+fn same(before: &str, after: &str) -> Result<()> {
+    if before != after {
+        bail!("before:\n{before}\nafter:\n{after}");
+    }
+    Ok(())
+}
