@@ -1,11 +1,11 @@
 //! Runs tests in turn on one subject and tells of them as Rust's own test runner does, so that both are counted alike.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow};
-use xtask::report::say;
 
 /// A test: what it is called and what it does to the subject.
 pub struct Test<S> {
@@ -56,9 +56,9 @@ impl Wish {
 }
 
 /// Names the tests.
-pub fn list<S>(tests: &[Test<S>]) {
+pub fn list<S>(tests: &[Test<S>], out: &mut impl Write) {
     for test in tests {
-        say(&format!("{}: test", test.name));
+        say(out, &format!("{}: test", test.name));
     }
 }
 
@@ -66,33 +66,37 @@ pub fn list<S>(tests: &[Test<S>]) {
 ///
 /// Returns the subject, if there is one, and the names of the tests that failed.
 pub fn run<S>(
+    out: &mut impl Write,
     tests: &[Test<S>],
     wish: &Wish,
     start: impl FnOnce() -> Result<S>,
 ) -> (Option<S>, Vec<&'static str>) {
     const START: &str = "the_cluster_starts";
     let wanted: Vec<&Test<S>> = tests.iter().filter(|test| wish.wants(test.name)).collect();
-    say(&format!("\nrunning {} tests", wanted.len() + 1));
+    say(out, &format!("\nrunning {} tests", wanted.len() + 1));
     let begun = SystemTime::now();
     let mut failed = Vec::new();
-    let subject = tell(START, start);
+    let subject = tell(out, START, start);
     match &subject {
         None => failed.extend([START].into_iter().chain(wanted.iter().map(|test| test.name))),
         Some(subject) => failed.extend(
             wanted
                 .iter()
-                .filter(|test| tell(test.name, || (test.run)(subject)).is_none())
+                .filter(|test| tell(out, test.name, || (test.run)(subject)).is_none())
                 .map(|test| test.name),
         ),
     }
     let passed = wanted.len() + 1 - failed.len();
     let verdict = if failed.is_empty() { "ok" } else { "FAILED" };
     let took = begun.elapsed().unwrap_or_default().as_secs_f64();
-    say(&format!(
-        "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {took:.2}s\n",
-        failed.len(),
-        tests.len() - wanted.len(),
-    ));
+    say(
+        out,
+        &format!(
+            "\ntest result: {verdict}. {passed} passed; {} failed; 0 ignored; 0 measured; {} filtered out; finished in {took:.2}s\n",
+            failed.len(),
+            tests.len() - wanted.len(),
+        ),
+    );
     (subject, failed)
 }
 
@@ -102,19 +106,24 @@ pub fn exit(failed: &[&str]) -> ExitCode {
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FAILED) }
 }
 
+/// Prints one line; a closed pipe is the reader's choice.
+fn say(out: &mut impl Write, line: &str) {
+    drop(writeln!(out, "{line}"));
+}
+
 /// Does one thing and prints the line about it; a panic is a failure like another.
-fn tell<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
+fn tell<T>(out: &mut impl Write, name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
     let begun = SystemTime::now();
     let result =
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(anyhow!("it panicked, see above")));
     let took = begun.elapsed().unwrap_or_default().as_secs_f64();
     match result {
         Ok(value) => {
-            say(&format!("test {name} ... ok ({took:.1}s)"));
+            say(out, &format!("test {name} ... ok ({took:.1}s)"));
             Some(value)
         }
         Err(error) => {
-            say(&format!("test {name} ... FAILED ({took:.1}s)\n---- {name} ----\n{error:#}\n----"));
+            say(out, &format!("test {name} ... FAILED ({took:.1}s)\n---- {name} ----\n{error:#}\n----"));
             None
         }
     }
@@ -139,8 +148,8 @@ mod tests {
             Test { name: "holds", run: |_| Ok(()) },
             Test { name: "fails", run: |subject| Err(anyhow!("{subject}")) },
         ];
-        assert_eq!(run(tests, &Wish::default(), || Ok(7)), (Some(7), vec!["fails"]));
-        let (subject, failed) = run(tests, &Wish::default(), || Err(anyhow!("no")));
+        assert_eq!(run(&mut Vec::new(), tests, &Wish::default(), || Ok(7)), (Some(7), vec!["fails"]));
+        let (subject, failed) = run(&mut Vec::new(), tests, &Wish::default(), || Err(anyhow!("no")));
         assert_eq!((subject, failed), (None, vec!["the_cluster_starts", "holds", "fails"]));
     }
 }

@@ -43,10 +43,10 @@ const TESTS: &[Test<Stage>] = &[
 fn main() -> ExitCode {
     let wish = Wish::parse(std::env::args().skip(1));
     if wish.list {
-        runner::list(TESTS);
+        runner::list(TESTS, &mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
-    let (stage, failed) = runner::run(TESTS, &wish, || Stage::start(wish.keep));
+    let (stage, failed) = runner::run(&mut std::io::stdout(), TESTS, &wish, || Stage::start(wish.keep));
     if let Some(stage) = stage
         && let Err(error) = stage.end(!failed.is_empty())
     {
