@@ -32,7 +32,7 @@ fn dispatch() -> Result<bool> {
     match words.next().as_deref() {
         Some("up") => {
             let words: Vec<String> = words.collect();
-            up::up(repo, up::Options::parse(&words)?).map(|()| true)
+            up::up(repo, &up::Options::parse(&words)?).map(|()| true)
         }
         Some("down") => up::down(repo).map(|()| true),
         Some("test") => Ok(tests::run(repo)),

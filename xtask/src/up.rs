@@ -1,7 +1,7 @@
 //! `cargo xtask up`: one node (or more) with the demo, left running; `cargo xtask down`: every trace removed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -25,10 +25,12 @@ pub const DEMO_HOST: &str = "web.demo.example";
 const MOST_NODES: u8 = 9;
 
 /// What `up` is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     nodes: u8,
     network: Network,
+    /// What to run; a release build of this tree where absent.
+    executable: Option<PathBuf>,
 }
 
 impl Options {
@@ -37,7 +39,7 @@ impl Options {
     /// # Errors
     /// Naming the word that is not understood.
     pub fn parse(words: &[String]) -> Result<Self> {
-        let mut options = Self { nodes: 1, network: Network::Lan };
+        let mut options = Self { nodes: 1, network: Network::Lan, executable: None };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             match word.as_str() {
@@ -48,7 +50,11 @@ impl Options {
                     options.nodes =
                         fits.with_context(|| format!("--nodes: give a number from 1 to {MOST_NODES}"))?;
                 }
-                other => bail!("{other}: up knows --nodes N and --host only"),
+                "--executable" => {
+                    let path = words.next().context("--executable: name the multi-call executable to run")?;
+                    options.executable = Some(path.into());
+                }
+                other => bail!("{other}: up knows --nodes N, --host and --executable PATH only"),
             }
         }
         if options.network == Network::Machine && options.nodes > 1 {
@@ -62,7 +68,7 @@ impl Options {
 ///
 /// # Errors
 /// Where a step fails; what is there stays, so that it can be looked at.
-pub fn up(repo: &Path, options: Options) -> Result<()> {
+pub fn up(repo: &Path, options: &Options) -> Result<()> {
     let whole = Step::begin("up");
     let site = Site::up(repo);
     step("packages", |_| package::install_missing().map(|added| ((), added)))?;
@@ -71,11 +77,14 @@ pub fn up(repo: &Path, options: Options) -> Result<()> {
         let shown = found.display().to_string();
         Ok((found, shown))
     })?;
-    let built = step("build (release)", |_| {
-        let built = bundle::build(repo, bundle::Profile::Release)?;
-        let size = fs::metadata(&built).map_or(0, |meta| meta.len());
-        Ok((built, format!("one executable, {} MiB", size >> 20)))
-    })?;
+    let built = match &options.executable {
+        Some(path) => path.clone(),
+        None => step("build (release)", |_| {
+            let built = bundle::build(repo, bundle::Profile::Release)?;
+            let size = fs::metadata(&built).map_or(0, |meta| meta.len());
+            Ok((built, format!("one executable, {} MiB", size >> 20)))
+        })?,
+    };
     let (executable, fresh) = bundle::install(&built, &site.folder)?;
     let cluster = Cluster::new(site, options.nodes, options.network, executable, kubectl);
     if fresh || !runs(&cluster) {
@@ -188,13 +197,13 @@ mod checks {
 
     #[test]
     fn command_lines() {
-        let lan = |nodes| Some(Options { nodes, network: Network::Lan });
+        let lan = |nodes| Some(Options { nodes, network: Network::Lan, executable: None });
         let cases: &[(&str, Option<Options>)] = &[
             ("", lan(1)),
             ("--nodes 2", lan(2)),
             ("--nodes 0", None),
             ("--nodes", None),
-            ("--host", Some(Options { nodes: 1, network: Network::Machine })),
+            ("--host", Some(Options { nodes: 1, network: Network::Machine, executable: None })),
             ("--host --nodes 2", None),
             ("--fast", None),
         ];
