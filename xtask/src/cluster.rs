@@ -69,8 +69,8 @@ impl Cluster {
         host.start(&self.site, &self.service(host))
     }
 
-    /// What a host runs.
-    fn service(&self, host: &Host) -> Vec<String> {
+    /// The command line of a host's service.
+    pub fn service(&self, host: &Host) -> Vec<String> {
         let executable = self.executable.display().to_string();
         let path = |name: &str| host.folder.join(name).display().to_string();
         let mut words = vec![executable];
@@ -113,11 +113,12 @@ impl Cluster {
     /// # Errors
     /// Where it is not in time, or the server gives up; the message has its last words.
     pub fn await_api(&self, step: &Step) -> Result<()> {
-        let server = &self.hosts[0];
-        let written = server.folder.join("admin.yaml");
+        let written = self.hosts[0].folder.join("admin.yaml");
         self.watched(step, "the API server is ready", || {
-            let Ok(text) = fs::read_to_string(&written) else { return Ok(None) };
-            publish(&text, &self.server_url(), self.kubectl.kubeconfig())?;
+            if !written.exists() {
+                return Ok(None);
+            }
+            self.publish()?;
             Ok(self
                 .kubectl
                 .try_run(&["get", "--raw", "/readyz"])
@@ -126,7 +127,20 @@ impl Cluster {
         })
     }
 
-    /// Waits until so many nodes are ready.
+    /// Leaves the kubeconfig that the server wrote for itself in its place, with the address that the machine uses.
+    ///
+    /// # Errors
+    /// Where it cannot be read or written.
+    pub fn publish(&self) -> Result<()> {
+        let written = self.hosts[0].folder.join("admin.yaml");
+        let text =
+            fs::read_to_string(&written).with_context(|| format!("could not read {}", written.display()))?;
+        let path = self.kubectl.kubeconfig();
+        let text = text.replace("https://127.0.0.1:6443", &self.server_url());
+        fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
+    }
+
+    /// Waits until all nodes are ready.
     ///
     /// # Errors
     /// Where they are not in time.
@@ -184,12 +198,6 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-/// The kubeconfig that the server wrote for itself, with the address at which the machine reaches it.
-fn publish(text: &str, url: &str, path: &Path) -> Result<()> {
-    let text = text.replace("https://127.0.0.1:6443", url);
-    fs::write(path, text).with_context(|| format!("could not write {}", path.display()))
 }
 
 fn last_words(host: &Host) -> String {

@@ -13,7 +13,7 @@ use crate::site::Site;
 use crate::{bundle, cgroup, kubectl, package, web};
 
 /// What the demo consists of.
-const DEMO: &str = include_str!("demo.yaml");
+pub const DEMO: &str = include_str!("demo.yaml");
 
 /// Where the demo answers on every node.
 pub const DEMO_PORT: u16 = 30080;

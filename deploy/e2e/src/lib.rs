@@ -1,6 +1,8 @@
-//! What end-to-end tests are made of: scripts of commands with what they print, and a runner that shares one cluster.
+//! What end-to-end tests and the benchmark are made of: scripts, a runner that shares one cluster, callers, figures.
 
+pub mod bench;
 pub mod caller;
 pub mod runner;
 pub mod script;
+pub mod session;
 pub mod stage;

@@ -22,7 +22,7 @@ impl<S> std::fmt::Debug for Test<S> {
 }
 
 /// What the command line asks for.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wish {
     /// To be told the names only.
     pub list: bool,
