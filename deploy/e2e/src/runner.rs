@@ -28,6 +28,8 @@ pub struct Wish {
     pub list: bool,
     /// To leave the subject running and to take one that was left.
     pub keep: bool,
+    /// Fewer hosts than the tests are made for, to try a part of them.
+    pub nodes: Option<u8>,
     exact: bool,
     parts: Vec<String>,
 }
@@ -40,6 +42,7 @@ impl Wish {
             match word.as_str() {
                 "--list" => wish.list = true,
                 "--keep" => wish.keep = true,
+                "--one" => wish.nodes = Some(1),
                 "--exact" => wish.exact = true,
                 other if other.starts_with('-') => {}
                 _ => wish.parts.push(word),

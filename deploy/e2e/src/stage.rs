@@ -14,7 +14,7 @@ use xtask::{bundle, lan};
 use crate::script;
 
 /// A server and an agent: pods on different nodes must reach each other.
-const NODES: u8 = 2;
+pub const NODES: u8 = 2;
 
 /// A running cluster.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Stage {
     ///
     /// # Errors
     /// Where it does not come up; what there was of it is gone, but its logs.
-    pub fn start(keep: bool) -> Result<Self> {
+    pub fn start(keep: bool, nodes: u8) -> Result<Self> {
         let repo = Path::new(env!("CARGO_MANIFEST_DIR"))
             .ancestors()
             .nth(2)
@@ -46,7 +46,7 @@ impl Stage {
             }
         }
         let (executable, _) = bundle::install(&built()?, &site.folder)?;
-        let cluster = Cluster::new(site, NODES, Network::Lan, executable, kubectl.clone());
+        let cluster = Cluster::new(site, nodes, Network::Lan, executable, kubectl.clone());
         let stage = Self { cluster, kubectl, keep };
         if !kept && let Err(error) = stage.bring_up() {
             stage.end(true)?;
@@ -92,7 +92,7 @@ impl Stage {
             ),
             ("PATH", format!("{folder}:{path}")),
             ("NODE1", self.cluster.address(0)),
-            ("NODE2", self.cluster.address(1)),
+            ("NODE2", self.cluster.address(self.cluster.hosts.len() - 1)),
             ("M", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifest").to_owned()),
             ("TMP", tmp.display().to_string()),
         ])

@@ -1,13 +1,13 @@
 //! The whole of it, from outside: a server and an agent in network namespaces, kubectl and HTTP.
 //!
 //! One cluster serves all tests, which run in this order. `cargo test -p e2e -- --keep` leaves it running, and takes
-//! the one that was left; words choose tests by name.
+//! the one that was left; `--one` starts a server alone; words choose tests by name.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use e2e::runner::{self, Test, Wish};
-use e2e::stage::Stage;
+use e2e::stage::{NODES, Stage};
 use xtask::report::say;
 
 mod endurance;
@@ -46,7 +46,9 @@ fn main() -> ExitCode {
         runner::list(TESTS, &mut std::io::stdout());
         return ExitCode::SUCCESS;
     }
-    let (stage, failed) = runner::run(&mut std::io::stdout(), TESTS, &wish, || Stage::start(wish.keep));
+    let (stage, failed) = runner::run(&mut std::io::stdout(), TESTS, &wish, || {
+        Stage::start(wish.keep, wish.nodes.unwrap_or(NODES))
+    });
     if let Some(stage) = stage
         && let Err(error) = stage.end(!failed.is_empty())
     {
