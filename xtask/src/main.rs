@@ -1,18 +1,18 @@
-//! What a developer runs: up, down, test, tidy, codegen.
+//! What a developer runs: up, down, bench, test, tidy, codegen.
 
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use xtask::report::say;
-use xtask::up;
+use xtask::{bundle, package, up};
 
 mod codegen;
 mod tests;
 mod tidy;
 
 /// The commands, for whoever asks for another one.
-const COMMANDS: &str = "up, down, test, tidy, codegen";
+const COMMANDS: &str = "up, down, bench, test, tidy, codegen";
 
 fn main() -> ExitCode {
     match dispatch() {
@@ -35,6 +35,7 @@ fn dispatch() -> Result<bool> {
             up::up(repo, &up::Options::parse(&words)?).map(|()| true)
         }
         Some("down") => up::down(repo).map(|()| true),
+        Some("bench") => bench(repo, words.collect()).map(|()| true),
         Some("test") => Ok(tests::run(repo)),
         Some("tidy") => tidy::run(repo).map(|()| true),
         Some("codegen") => {
@@ -53,4 +54,14 @@ fn dispatch() -> Result<bool> {
         Some(word) => bail!("there is no command {word}; there are: {COMMANDS}"),
         None => bail!("name a command: {COMMANDS}"),
     }
+}
+
+/// Builds in release and measures, which is a program of its own: it speaks TLS and takes long to build.
+fn bench(repo: &Path, words: Vec<String>) -> Result<()> {
+    package::install_missing()?;
+    bundle::build(repo, bundle::Profile::Release)?;
+    let cargo = ["run", "--quiet", "--release", "--package", "e2e", "--bin", "isopod-bench", "--"];
+    let status = Command::new("cargo").args(cargo).args(words).current_dir(repo).status();
+    ensure!(status.context("could not run cargo")?.success(), "the figures are not complete, see above");
+    Ok(())
 }

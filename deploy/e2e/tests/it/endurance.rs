@@ -1,5 +1,6 @@
 //! SIGKILL for each daemon in turn, and for all at once, under requests: everything comes back, no pod notices.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -116,13 +117,18 @@ fn complain(complaints: &mut Vec<String>, caller: Caller, spells: &[Spell], excu
     if tally.answered == 0 {
         complaints.push(format!("{name} never answered"));
     }
+    // One line for all that a culprit accounts for, with the first reason.
+    let mut lost: BTreeMap<&str, (usize, String)> = BTreeMap::new();
     for Miss { at, why } in tally.missed {
         let during = spells.iter().find(|spell| (spell.begun..=spell.ended).contains(&at));
         let culprit = during.map_or("nothing", |spell| spell.culprit.as_str());
         if !excused(culprit) {
-            complaints.push(format!("{name}, while {culprit} was killed: {why}"));
+            lost.entry(culprit).or_insert((0, why)).0 += 1;
         }
     }
+    complaints.extend(lost.into_iter().map(|(culprit, (count, why))| {
+        format!("{name}: {count} of {} while {culprit} was killed: {why}", tally.answered + count)
+    }));
 }
 
 /// The pods there are, with what must not change about them.

@@ -24,8 +24,10 @@ pub(crate) fn run(stage: &Stage) -> Result<()> {
         let mut command = stage.kubectl().command(&["-n", "shop", "port-forward", target, ":80"]);
         let mut forwarding = Ended(command.stdout(Stdio::piped()).spawn().context("could not run kubectl")?);
         let output = forwarding.0.stdout.take().context("kubectl's output was asked for")?;
+        // Open until the end: kubectl tells of each connection, and dies where nobody listens.
+        let mut output = BufReader::new(output);
         let mut line = String::new();
-        BufReader::new(output).read_line(&mut line).context("could not read kubectl's output")?;
+        output.read_line(&mut line).context("could not read kubectl's output")?;
         // Forwarding from 127.0.0.1:41234 -> 80
         let address = line.split_whitespace().nth(2).with_context(|| format!("kubectl says {line:?}"))?;
         for _ in 0..3 {
