@@ -1,4 +1,5 @@
 //! The multi-call executable: by its first argument or by the name it is called by, it is one daemon or another.
+
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output};
 
