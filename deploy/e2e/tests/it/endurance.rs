@@ -41,8 +41,10 @@ pub(crate) fn each(stage: &Stage) -> Result<()> {
         complain(&mut complaints, caller, &spells, |_| false);
     }
     for caller in ingress {
-        // What the killed ingress itself carried, or would have, is lost.
-        complain(&mut complaints, caller, &spells, |culprit| culprit.starts_with("ingress "));
+        // What the killed ingress itself carried, or would have, is lost; the supervisor's daemons go with it.
+        complain(&mut complaints, caller, &spells, |culprit| {
+            ["ingress ", "server ", "agent "].iter().any(|name| culprit.starts_with(name))
+        });
     }
     ensure!(complaints.is_empty(), "requests were lost:\n{}", complaints.join("\n"));
     same(&before, &pods(stage)?)
