@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use http::HeaderMap;
 use rustls_pki_types::CertificateDer;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::Settings;
 use crate::fault::Fault;
@@ -13,14 +13,20 @@ use crate::request::User;
 use crate::server::Server;
 
 mod account;
+mod bootstrap;
+pub mod certificate;
 pub(crate) mod impersonation;
 pub(crate) mod review;
+
+use certificate::Authorities;
+pub use certificate::Shown;
 
 /// What the authenticators know, read once at start.
 #[derive(Debug, Default)]
 pub struct Authenticators {
     /// The fixed tokens of `--token-auth-file`.
     tokens: HashMap<String, User>,
+    authorities: Authorities,
 }
 
 impl Authenticators {
@@ -30,7 +36,12 @@ impl Authenticators {
     /// Where one cannot be read or is malformed; the message names it.
     pub fn read(settings: &Settings) -> anyhow::Result<Self> {
         let tokens = settings.token_auth_file.as_deref().map(token_file).transpose()?.unwrap_or_default();
-        Ok(Self { tokens })
+        Ok(Self { tokens, authorities: Authorities::read(settings)? })
+    }
+
+    /// What the certificates that a client showed say of it; TLS has let them in.
+    pub fn look(&self, chain: &[CertificateDer<'_>]) -> Option<Shown> {
+        self.authorities.look(chain)
     }
 }
 
@@ -65,19 +76,24 @@ fn token_line(line: &str) -> Option<(String, User)> {
     Some((token.to_owned(), user))
 }
 
-/// Who sent a request; `peer` is the chain of the client's certificate, verified already.
+/// Who sent a request: a front proxy says for whom, a certificate or a token whose they are. Headers that were believed
+/// are taken away.
 ///
 /// # Errors
 /// 401 where nobody can be made out.
 pub async fn authenticate(
     server: &Server,
-    parts: &http::request::Parts,
-    peer: Option<&[CertificateDer<'static>]>,
+    headers: &mut HeaderMap,
+    shown: Option<&Shown>,
 ) -> Result<User, Fault> {
-    if let Some(user) = peer.and_then(|chain| chain.first()).and_then(subject) {
+    let now = crate::object::now();
+    let authorities = &server.authenticators().authorities;
+    let certified =
+        shown.and_then(|shown| authorities.spoken_for(shown, headers, now).or_else(|| shown.user(now)));
+    if let Some(user) = certified {
         return Ok(authenticated(user));
     }
-    let header = parts.headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let header = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) {
         let proven = by_token(server, token.trim(), server.tokens().audiences()).await;
         return proven.map(|proven| proven.user).map_err(|why| {
@@ -109,12 +125,16 @@ pub(crate) struct Proven {
 pub(crate) async fn by_token(server: &Server, token: &str, wanted: &[String]) -> Result<Proven, String> {
     const INVALID: &str = "invalid bearer token";
     let tokens = server.tokens();
-    if let Some(user) = server.authenticators().tokens.get(token) {
-        // Fixed tokens are for the API, whatever its audiences are called.
-        let audiences: Vec<String> =
-            tokens.audiences().iter().filter(|name| wanted.contains(name)).cloned().collect();
-        if !audiences.is_empty() || wanted.is_empty() {
-            return Ok(Proven { user: authenticated(user.clone()), audiences });
+    // Such tokens are for the API, whatever its audiences are called.
+    let audiences: Vec<String> =
+        tokens.audiences().iter().filter(|name| wanted.contains(name)).cloned().collect();
+    if !audiences.is_empty() || wanted.is_empty() {
+        let user = match server.authenticators().tokens.get(token) {
+            Some(user) => Some(user.clone()),
+            None => bootstrap::user(server, token, crate::object::now()).await,
+        };
+        if let Some(user) = user {
+            return Ok(Proven { user: authenticated(user), audiences });
         }
     }
     let because = |why: String| format!("[{INVALID}, {why}]");
@@ -125,18 +145,11 @@ pub(crate) async fn by_token(server: &Server, token: &str, wanted: &[String]) ->
 }
 
 fn authenticated(mut user: User) -> User {
-    user.groups.push("system:authenticated".to_owned());
+    const GROUP: &str = "system:authenticated";
+    if !user.groups.iter().any(|group| group == GROUP) {
+        user.groups.push(GROUP.to_owned());
+    }
     user
-}
-
-/// The user a certificate names: its common name, and its organisations as groups.
-fn subject(certificate: &CertificateDer<'static>) -> Option<User> {
-    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-    let subject = parsed.subject();
-    let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
-    let groups =
-        subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect();
-    Some(User { name, groups, ..User::default() })
 }
 
 #[cfg(test)]

@@ -14,10 +14,10 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
+use crate::authn::Shown;
 use crate::fault::Fault;
 use crate::request::{Call, RequestInfo, Response, Warnings};
 use crate::server::Server;
@@ -85,15 +85,12 @@ async fn connection(
         .await
         .context("the TLS handshake took too long")?
         .context("the TLS handshake failed")?;
-    let peer: Option<Arc<[CertificateDer<'static>]>> = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .map(|chain| chain.iter().map(|certificate| certificate.clone().into_owned()).collect());
+    let chain = stream.get_ref().1.peer_certificates();
+    let shown = chain.and_then(|chain| server.authenticators().look(chain)).map(Arc::new);
     let context = server.context().clone();
     let service = service_fn(move |request| {
-        let (server, peer) = (Arc::clone(&server), peer.clone());
-        async move { Ok::<_, Infallible>(request_answered(&server, request, peer, from).await) }
+        let (server, shown) = (Arc::clone(&server), shown.clone());
+        async move { Ok::<_, Infallible>(request_answered(&server, request, shown, from).await) }
     });
     let mut builder = hyper_util::server::conn::auto::Builder::new(Executor(context.clone()));
     builder
@@ -122,7 +119,7 @@ pub struct Peer(pub SocketAddr);
 async fn request_answered(
     server: &Arc<Server>,
     request: Request<Incoming>,
-    peer: Option<Arc<[CertificateDer<'static>]>>,
+    shown: Option<Arc<Shown>>,
     from: SocketAddr,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
@@ -132,7 +129,7 @@ async fn request_answered(
     let warnings = Arc::new(Warnings::default());
     let headers = parts.headers.clone();
     let long = is_long(&info);
-    let answering = answer(server, parts, body, peer, info, Arc::clone(&warnings), from);
+    let answering = answer(server, parts, body, shown, info, Arc::clone(&warnings), from);
     let guarded = AssertUnwindSafe(Box::pin(answering)).catch_unwind();
     let timed = async {
         if long {
@@ -191,7 +188,7 @@ async fn answer(
     server: &Arc<Server>,
     mut parts: http::request::Parts,
     body: Incoming,
-    peer: Option<Arc<[CertificateDer<'static>]>>,
+    shown: Option<Arc<Shown>>,
     info: RequestInfo,
     warnings: Arc<Warnings>,
     from: SocketAddr,
@@ -201,7 +198,7 @@ async fn answer(
     {
         return supervisor::pass(server, socket, parts, body, from).await;
     }
-    let user = authn::authenticate(server, &parts, peer.as_deref()).await?;
+    let user = authn::authenticate(server, &mut parts.headers, shown.as_deref()).await?;
     let user = authn::impersonation::acting(server, user, &mut parts.headers, &info)?;
     authz::authorize(server, &user, &info).await?;
     let upgrades = parts.headers.contains_key(http::header::UPGRADE);

@@ -104,6 +104,17 @@ fn named(name: &str, groups: &[&str]) -> DistinguishedName {
     names
 }
 
+/// A request for a certificate, in PEM, with a key of its own.
+///
+/// # Panics
+/// Where the library that writes it fails, which fails the test.
+pub fn request(name: &str, group: &str) -> String {
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.distinguished_name = named(name, &[group]);
+    let key = KeyPair::generate().expect("a key");
+    params.serialize_request(&key).and_then(|request| request.pem()).expect("a request")
+}
+
 /// Bytes as kubeconfigs carry them.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     use base64::Engine;

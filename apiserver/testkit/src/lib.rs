@@ -15,7 +15,7 @@ use client::kube;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::{Value, json};
 
-mod authority;
+pub mod authority;
 pub mod netns;
 
 pub use authority::{Authority, Identity};

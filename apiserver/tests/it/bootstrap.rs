@@ -68,7 +68,7 @@ async fn a_second_start_finds_what_the_first_has_made() {
 async fn a_second_start_changes_nothing() {
     let mut settings = Settings::for_tests();
     settings.advertise_address = Some("10.9.8.7".parse().unwrap());
-    let store = std::sync::Arc::new(store::memory::Memory::new());
+    let store = Arc::new(store::memory::Memory::new());
     let mut revisions = Vec::new();
     for _ in 0..2 {
         let cluster = testkit::start_with(settings.clone(), store.clone()).await;

@@ -117,3 +117,44 @@ async fn keys_are_published() {
     let issuer = subject.send("GET", "/.well-known/openid-configuration", Value::Null).await.body;
     assert_eq!(issuer["issuer"], "https://kubernetes.default.svc.cluster.local", "{issuer}");
 }
+
+#[tokio::test]
+async fn a_certificate_makes_nobody_a_master() {
+    let subject = issuing().await;
+    let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    for (organization, code) in [("system:masters", 403), ("dev", 201)] {
+        let request = testkit::authority::request("jane", organization);
+        let spec = json!({
+            "signerName": "kubernetes.io/kube-apiserver-client",
+            "request": base64::engine::general_purpose::STANDARD.encode(request),
+            "usages": ["client auth"],
+        });
+        let made = subject.send("POST", path, json!({"metadata": {"name": "jane"}, "spec": spec})).await;
+        assert_eq!(made.code, code, "{:?}", made.body);
+    }
+}
+
+#[tokio::test]
+async fn a_bootstrap_token_is_good_for_joining() {
+    let mut settings = Settings::for_tests();
+    settings.enable_bootstrap_token_auth = true;
+    settings.authorization_mode = vec!["RBAC".to_owned()];
+    let subject = Subject::start_with(settings).await;
+    let secret = json!({
+        "metadata": {"name": "bootstrap-token-abcdef"},
+        "type": "bootstrap.kubernetes.io/token",
+        "stringData": {
+            "token-id": "abcdef",
+            "token-secret": "0123456789abcdef",
+            "usage-bootstrap-authentication": "true",
+        },
+    });
+    let made = subject.send("POST", "/api/v1/namespaces/kube-system/secrets", secret).await;
+    assert_eq!(made.code, 201, "{made:?}");
+    let path = "/apis/authentication.k8s.io/v1/selfsubjectreviews";
+    let joiner = subject.with_token("abcdef.0123456789abcdef").await;
+    let me = joiner.send("POST", path, json!({})).await.body;
+    assert_eq!(me["status"]["userInfo"]["username"], "system:bootstrap:abcdef", "{me}");
+    let wrong = subject.with_token("abcdef.0123456789abcdeg").await.send("POST", path, json!({})).await;
+    assert_eq!(wrong.code, 401);
+}
