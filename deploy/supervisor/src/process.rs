@@ -174,3 +174,28 @@ fn listen(socket: &std::path::Path) -> anyhow::Result<UnixDatagram> {
     drop(std::fs::remove_file(socket));
     UnixDatagram::bind(socket).with_context(place)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_programs_are() {
+        let launcher = |programs| Launcher {
+            layout: Layout { data: "/d".into(), run: "/r".into() },
+            programs,
+            executable: "/opt/isopod".into(),
+        };
+        let cases = [
+            (Programs::Itself, Program::Component("kubelet"), "/opt/isopod"),
+            (Programs::Beside, Program::Component("kubelet"), "/opt/isopod-kubelet"),
+            (Programs::Beside, Program::Task, "/opt/isopod"),
+            (Programs::Beside, Program::Host("containerd"), "containerd"),
+        ];
+        for (programs, program, expected) in cases {
+            assert_eq!(launcher(programs).file(program), PathBuf::from(expected), "{programs:?} {program:?}");
+        }
+        assert_eq!(launcher(Programs::Itself).cni(), PathBuf::from("/opt/isopod"));
+        assert_eq!(launcher(Programs::Beside).cni(), PathBuf::from("/opt/isopod-cni"));
+    }
+}
