@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use client::k8s_openapi::api::core::v1::Taint;
 use daemon::{Args, Flag};
@@ -57,6 +58,8 @@ pub struct ServeSettings {
     pub client_ca: Option<PathBuf>,
     /// Certificate and key; a self-signed pair is made where they are absent.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// A stream on which nothing moves for this long is given up.
+    pub stream_idle: Duration,
 }
 
 impl daemon::Settings for Settings {
@@ -104,6 +107,11 @@ impl daemon::Settings for Settings {
         Flag::one("client-ca-file", "", "Who signs the clients of the kubelet's API"),
         Flag::one("tls-cert-file", "", "The certificate of the kubelet's API"),
         Flag::one("tls-private-key-file", "", "The key of that certificate"),
+        Flag::one(
+            "streaming-connection-idle-timeout",
+            "4h",
+            "How long nothing may move on an exec, attach or port-forward; 0 for ever",
+        ),
         Flag::switch("serialize-image-pulls", true, "Whether images are pulled one at a time"),
     ];
 
@@ -243,12 +251,32 @@ fn serve(args: &mut Args) -> Option<ServeSettings> {
             None
         }
     };
+    let stream_idle = idle(args);
     Some(ServeSettings {
         address: SocketAddr::new(address?, port?),
         healthz: Some(SocketAddr::new(healthz.0?, healthz.1?)).filter(|address| address.port() > 0),
         client_ca: args.optional("client-ca-file"),
         identity,
+        stream_idle: stream_idle?,
     })
+}
+
+fn idle(args: &mut Args) -> Option<Duration> {
+    const FLAG: &str = "streaming-connection-idle-timeout";
+    /// Longer than a node is up, and short enough to be added to a time.
+    const FOR_EVER: Duration = Duration::from_hours(24 * 365 * 10);
+    match proto::time::parse_duration(&args.text(FLAG)).map(u64::try_from) {
+        Ok(Ok(0)) => Some(FOR_EVER),
+        Ok(Ok(nanoseconds)) => Some(Duration::from_nanos(nanoseconds).min(FOR_EVER)),
+        Ok(Err(_)) => {
+            args.reject(format!("--{FLAG}: a time cannot be negative"));
+            None
+        }
+        Err(error) => {
+            args.reject(format!("--{FLAG}: {error}"));
+            None
+        }
+    }
 }
 
 #[cfg(test)]
@@ -258,7 +286,7 @@ mod tests {
     #[test]
     fn mistakes_are_named_together() {
         let line = "--node-labels a --register-with-taints b:Never --cgroup-driver x --tls-cert-file y \
-                    --container-runtime-endpoint tcp://h";
+                    --container-runtime-endpoint tcp://h --streaming-connection-idle-timeout 4x";
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let mistakes = daemon::flag::parse::<Settings>(&words).unwrap_err();
         assert_eq!(
@@ -267,6 +295,7 @@ mod tests {
                 "--node-labels: \"a\" is not of the form key=value",
                 "--register-with-taints: \"b:Never\" is not of the form key=value:effect",
                 "--tls-cert-file and --tls-private-key-file are given together or not at all",
+                "--streaming-connection-idle-timeout: time: unknown unit \"x\" in duration \"4x\"",
                 "--container-runtime-endpoint: \"tcp://h\" is not a unix socket, such as \
                  unix:///run/containerd/containerd.sock",
                 "--cgroup-driver: \"x\" is neither cgroupfs nor systemd",

@@ -124,7 +124,7 @@ async fn assemble(
         events,
         services: Cache::default(),
         reports: Reports::default(),
-        sessions: serve::stream::Sessions::default(),
+        sessions: serve::stream::Sessions::new(settings.serve.stream_idle),
         bells,
         runtime,
     }))

@@ -4,6 +4,7 @@
 //! SPDY; a client that asks for those is connected to it byte for byte. What clients speak over WebSocket is translated.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -63,11 +64,15 @@ const CARRIED: [HeaderName; 7] = [
 
 /// Room for streams; shared by all ways in.
 #[derive(Debug, Clone)]
-pub struct Sessions(Arc<Semaphore>);
+pub struct Sessions {
+    room: Arc<Semaphore>,
+    /// A stream on which nothing moves for this long is given up.
+    idle: Duration,
+}
 
-impl Default for Sessions {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(SESSIONS)))
+impl Sessions {
+    pub fn new(idle: Duration) -> Self {
+        Self { room: Arc::new(Semaphore::new(SESSIONS)), idle }
     }
 }
 
@@ -202,7 +207,7 @@ async fn running(call: &Call, place: &Place<'_>) -> Result<String, Refusal> {
 }
 
 fn room(call: &Call) -> Result<OwnedSemaphorePermit, Refusal> {
-    let sessions = Arc::clone(&call.agent.sessions.0);
+    let sessions = Arc::clone(&call.agent.sessions.room);
     sessions.try_acquire_owned().map_err(|_| {
         let words = format!("too many streams: this node carries {SESSIONS} at once; try again later");
         Refusal::new(StatusCode::TOO_MANY_REQUESTS, words)
@@ -233,13 +238,13 @@ async fn connect(mut call: Call, url: &str, way: Way, ask: Ask) -> Result<Respon
         hyper::upgrade::on(&mut answer).await.context("the runtime's streaming server went away")?;
     let runtime = TokioIo::new(runtime);
     let client = hyper::upgrade::on(&mut call.request);
-    let context = call.agent.context.clone();
+    let (context, idle) = (call.agent.context.clone(), call.agent.sessions.idle);
     let speaking: Speaking = match way {
-        Way::Plain => Box::new(move |client| Box::pin(relay::relay(client, runtime))),
-        Way::Tunnel(_) => Box::new(move |client| Box::pin(tunnel::tunnel(client, runtime))),
+        Way::Plain => Box::new(move |client| Box::pin(relay::relay(client, runtime, idle))),
+        Way::Tunnel(_) => Box::new(move |client| Box::pin(tunnel::tunnel(client, runtime, idle))),
         Way::Channels(protocol) => {
             let process = Process::open(runtime, ask).await?;
-            Box::new(move |client| Box::pin(process.carry(client, protocol)))
+            Box::new(move |client| Box::pin(process.carry(client, protocol, idle)))
         }
     };
     context.spawn_isolated("stream", async move {

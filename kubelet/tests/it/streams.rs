@@ -83,25 +83,42 @@ impl Stage {
         }
     }
 
-    async fn terminal(&self) {
-        let size = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; tty; echo sized; exit 3";
-        let exec = self.kubectl(&["exec", "-it", "web", "--", "sh", "-c", size]);
-        let exec = exec.as_std();
-        let words: Vec<String> = exec
+    /// Runs `kubectl` on a terminal of 33 lines and 77 columns, where somebody types.
+    async fn on_a_terminal(&self, args: &[&str], typed: &str) -> (Option<i32>, String) {
+        let kubectl = self.kubectl(args);
+        let kubectl = kubectl.as_std();
+        let words: Vec<String> = kubectl
             .get_args()
             .map(|word| format!("'{}'", word.to_string_lossy().replace('\'', "'\\''")))
             .collect();
         let line = format!("stty rows 33 cols 77; kubectl {}", words.join(" "));
         let mut script = tokio::process::Command::new("script");
         script.args(["--quiet", "--return", "--command", &line, "/dev/null"]).kill_on_drop(true);
-        for (key, value) in exec.get_envs() {
+        for (key, value) in kubectl.get_envs() {
             script.env(key, value.unwrap());
         }
-        let output = script.stdin(Stdio::null()).output();
-        let output = tokio::time::timeout(PATIENCE, output).await.expect("the terminal has a size").unwrap();
-        let words = String::from_utf8_lossy(&output.stdout);
+        let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut keys = child.stdin.take().unwrap();
+        let output = async {
+            keys.write_all(typed.as_bytes()).await.unwrap();
+            // The keyboard stays until the end: its absence would be typed as an end of input.
+            let output = child.wait_with_output().await.unwrap();
+            drop(keys);
+            output
+        };
+        let output = tokio::time::timeout(PATIENCE, output).await;
+        let output = output.unwrap_or_else(|_| panic!("{args:?} does not end on a terminal"));
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    async fn terminal(&self) {
+        let size = "until [ \"$(stty size)\" = '33 77' ]; do sleep 0.1; done; tty; echo sized; exit 3";
+        let (code, words) = self.on_a_terminal(&["exec", "-it", "web", "--", "sh", "-c", size], "").await;
         assert!(words.contains("/dev/pts/") && words.contains("sized\r\n"), "{words:?}");
-        assert_eq!(output.status.code(), Some(3), "{words:?}");
+        assert_eq!(code, Some(3), "{words:?}");
+        let (code, words) = self.on_a_terminal(&["attach", "-it", "shell"], "echo $((6*7))\nexit\n").await;
+        assert!(words.contains("42\r\n"), "{words:?}");
+        assert_eq!(code, Some(0), "{words:?}");
     }
 
     async fn copies(&self) {
@@ -187,10 +204,26 @@ async fn stage(websocket: &'static str) -> Stage {
         json!({"exec": {"command": ["test", "-e", "/tmp/ready"]}, "periodSeconds": 1});
     bench.make(web).await;
     bench.make(pod("listens", listens)).await;
-    for name in ["web", "listens"] {
+    let mut shell = pod("shell", "exec sh");
+    shell["spec"]["containers"][0]["tty"] = json!(true);
+    bench.make(shell).await;
+    for name in ["web", "listens", "shell"] {
         bench.until(&pods, name, |pod| pod.is_some_and(is_ready)).await;
     }
     Stage { bench, websocket }
+}
+
+/// Ports in channels, as clients forwarded them before they tunnelled SPDY: two for each port, data and error.
+async fn old_ports(bench: &Bench) {
+    let mut socket = bench.socket("/portForward/default/web?port=8080", "v4.channel.k8s.io").await.unwrap();
+    for channel in [0, 1] {
+        // First of all comes the number of the port.
+        let [low, high] = 8080u16.to_le_bytes();
+        assert_eq!(socket.hear().await, Some(Heard::Message(vec![channel, low, high])));
+    }
+    socket.send(Frame::Binary(&[&[0], b"GET /ready HTTP/1.0\r\n\r\n"])).await;
+    let Some(Heard::Message(answer)) = socket.hear().await else { panic!("no answer") };
+    assert!(answer.starts_with(b"\0HTTP/1."), "{answer:?}");
 }
 
 /// What every protocol of channels makes of the same command.
@@ -240,6 +273,7 @@ async fn channels(bench: &Bench) {
     socket.send(Frame::Close(1000, "")).await;
     assert_eq!(socket.hear_all(false).await.1, 1000);
 
+    old_ports(bench).await;
     for (path, protocols, expected) in [
         (path("true", ""), "chat", StatusCode::BAD_REQUEST),
         ("/exec/default/web/c?command=true".to_owned(), "v5.channel.k8s.io", StatusCode::BAD_REQUEST),

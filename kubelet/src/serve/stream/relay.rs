@@ -7,9 +7,6 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// A stream on which nothing moves is given up after this time (upstream's figure).
-pub(super) const IDLE: Duration = Duration::from_hours(4);
-
 /// What is under way in one direction: as much as `kubectl` sends at once.
 pub(super) const BUFFER: usize = 32 << 10;
 
@@ -17,25 +14,28 @@ pub(super) const BUFFER: usize = 32 << 10;
 /// reset the connection, and the client could lose the last words.
 pub(super) const LINGER: Duration = Duration::from_secs(5);
 
-/// When something last moved.
+/// When something last moved, and how long nothing may.
 #[derive(Debug)]
-pub(super) struct Pulse(Mutex<Instant>);
+pub(super) struct Pulse {
+    last: Mutex<Instant>,
+    idle: Duration,
+}
 
 impl Pulse {
-    pub(super) fn new() -> Self {
-        Self(Mutex::new(Instant::now()))
+    pub(super) fn new(idle: Duration) -> Self {
+        Self { last: Mutex::new(Instant::now()), idle }
     }
 
     pub(super) fn beat(&self) {
-        *self.0.lock() = Instant::now();
+        *self.last.lock() = Instant::now();
     }
 
-    /// Returns once nothing has moved for [`IDLE`].
+    /// Returns once nothing has moved for too long.
     pub(super) async fn stopped(&self) {
         loop {
-            let end = *self.0.lock() + IDLE;
+            let end = *self.last.lock() + self.idle;
             tokio::time::sleep_until(end).await;
-            if *self.0.lock() + IDLE <= end {
+            if *self.last.lock() + self.idle <= end {
                 return;
             }
         }
@@ -45,13 +45,13 @@ impl Pulse {
 /// Copies both ways until either peer has ended; what the runtime has said by then reaches the client.
 ///
 /// # Errors
-/// Where a peer breaks off, or nothing has moved for [`IDLE`].
-pub(super) async fn relay<A, B>(client: A, runtime: B) -> io::Result<()>
+/// Where a peer breaks off, or nothing has moved for as long as `idle`.
+pub(super) async fn relay<A, B>(client: A, runtime: B, idle: Duration) -> io::Result<()>
 where
     A: AsyncRead + AsyncWrite,
     B: AsyncRead + AsyncWrite,
 {
-    let pulse = Pulse::new();
+    let pulse = Pulse::new(idle);
     let (mut from_client, to_client) = tokio::io::split(client);
     let (from_runtime, to_runtime) = tokio::io::split(runtime);
     let up = async {
@@ -92,6 +92,8 @@ async fn copy(
 mod tests {
     use super::*;
 
+    const IDLE: Duration = Duration::from_secs(60);
+
     #[tokio::test]
     async fn the_last_words_arrive() {
         let (mut client, near) = tokio::io::duplex(8);
@@ -110,7 +112,7 @@ mod tests {
             runtime.write_all(&heard.to_ascii_uppercase()).await.unwrap();
             drop(runtime);
         };
-        let (heard, (), relayed) = tokio::join!(talk, answer, relay(near, far));
+        let (heard, (), relayed) = tokio::join!(talk, answer, relay(near, far, IDLE));
         relayed.unwrap();
         assert_eq!(heard, "A LONG QUESTION?");
     }
@@ -120,7 +122,7 @@ mod tests {
         let (client, near) = tokio::io::duplex(8);
         let (mut runtime, far) = tokio::io::duplex(8);
         drop(client);
-        relay(near, far).await.unwrap();
+        relay(near, far, IDLE).await.unwrap();
         assert_eq!(runtime.read(&mut [0]).await.unwrap(), 0);
     }
 
@@ -128,6 +130,6 @@ mod tests {
     async fn silence_is_not_borne_for_ever() {
         let (_client, near) = tokio::io::duplex(8);
         let (_runtime, far) = tokio::io::duplex(8);
-        assert_eq!(relay(near, far).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(relay(near, far, IDLE).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -58,11 +58,12 @@ impl<R: AsyncRead + AsyncWrite + Unpin> Process<R> {
     /// Carries everything both ways until the process or the client has ended.
     ///
     /// # Errors
-    /// Where a peer breaks off or does not keep to the protocol, or nothing moves for too long.
+    /// Where a peer breaks off or does not keep to the protocol, or nothing moves for as long as `idle`.
     pub(super) async fn carry(
         self,
         client: impl AsyncRead + AsyncWrite,
         protocol: &'static Protocol,
+        idle: Duration,
     ) -> io::Result<()> {
         let (from_client, to_client) = tokio::io::split(client);
         let (from_runtime, to_runtime) = tokio::io::split(self.runtime);
@@ -70,7 +71,7 @@ impl<R: AsyncRead + AsyncWrite + Unpin> Process<R> {
             endpoint: Mutex::new(self.endpoint),
             channels: self.channels,
             protocol,
-            pulse: Pulse::new(),
+            pulse: Pulse::new(idle),
         };
         let (pings, asked) = mpsc::channel(PINGS);
         let (answers, answered) = mpsc::channel(PINGS);

@@ -1,6 +1,7 @@
 //! A connection of another protocol inside a WebSocket: its bytes are the messages', whatever they mean.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto::websocket::{Event, NORMAL};
@@ -16,13 +17,13 @@ pub(super) const PINGS: usize = 4;
 /// Carries bytes both ways until either side has ended.
 ///
 /// # Errors
-/// Where a peer breaks off or does not keep to the protocol, or nothing moves for too long.
-pub(super) async fn tunnel<C, R>(client: C, runtime: R) -> io::Result<()>
+/// Where a peer breaks off or does not keep to the protocol, or nothing moves for as long as `idle`.
+pub(super) async fn tunnel<C, R>(client: C, runtime: R, idle: Duration) -> io::Result<()>
 where
     C: AsyncRead + AsyncWrite,
     R: AsyncRead + AsyncWrite,
 {
-    let pulse = Pulse::new();
+    let pulse = Pulse::new(idle);
     let (from_client, to_client) = tokio::io::split(client);
     let (from_runtime, to_runtime) = tokio::io::split(runtime);
     let (pings, asked) = mpsc::channel(PINGS);

@@ -64,7 +64,7 @@ async fn line() -> (DuplexStream, Runtime, impl Future<Output = io::Result<()>>)
     let mut runtime = Runtime::new(far);
     let (process, ()) = tokio::join!(Process::open(near, ASK), runtime.accept_all());
     let protocol = Protocol::choose(&["v5.channel.k8s.io"]).unwrap();
-    (client, runtime, process.unwrap().carry(ours, protocol))
+    (client, runtime, process.unwrap().carry(ours, protocol, Duration::from_hours(4)))
 }
 
 async fn hear_all(client: &mut DuplexStream) -> Vec<Said> {
