@@ -223,6 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn no_packet_does_harm() {
+        let good = question(Some(1232)).to_vec().unwrap();
+        // Numbers that look random and are the same each time: Marsaglia's xorshift.
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state >> 33).unwrap()
+        };
+        for _ in 0..20_000 {
+            let mut packet = good.clone();
+            for _ in 0..next() % 6 {
+                let place = next() % packet.len();
+                packet[place] = u8::try_from(next() % 256).unwrap();
+            }
+            packet.truncate(packet.len() - next() % 8);
+            if let Arrived::Question(request) = read(&packet, Transport::Udp) {
+                let written = request.write(Reply::bare(ResponseCode::NXDomain));
+                assert!(written.is_some_and(|bytes| bytes.len() <= usize::from(PAYLOAD)), "{packet:?}");
+            }
+        }
+    }
+
+    #[test]
     fn replies_are_cut_to_what_the_client_takes() {
         let cases = [
             // (payload said, transport, records, added, answers left, added left, cut)

@@ -28,9 +28,9 @@ const REST: Duration = Duration::from_millis(100);
 /// # Errors
 /// Where the address cannot be had; the message names it.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}/tcp for DNS; is the port in use?"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!("could not listen on {address}/tcp for DNS; is the address this node's, and its port free?")
+    })
 }
 
 /// Answers for ever.

@@ -18,9 +18,9 @@ const LARGEST: usize = 4096;
 /// # Errors
 /// Where the address cannot be had; the message names it.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
-    UdpSocket::bind(address)
-        .await
-        .with_context(|| format!("could not listen on {address}/udp for DNS; is the port in use?"))
+    UdpSocket::bind(address).await.with_context(|| {
+        format!("could not listen on {address}/udp for DNS; is the address this node's, and its port free?")
+    })
 }
 
 /// Answers for ever.
