@@ -94,6 +94,8 @@ impl Context {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let drain = self.drain();
+        // Boxed here and below: each layer around a future would otherwise hold it twice, for as long as the task lives.
+        let work = Box::pin(work);
         self.spawn_draining(name, async move {
             tokio::select! {
                 result = work => result,
@@ -110,6 +112,7 @@ impl Context {
     {
         let failure = self.inner.failure.clone();
         let held = self.drain();
+        let work = Box::pin(work);
         self.start(async move {
             // A panic unwinds through this guard, which reports it in the task's stead.
             let mut guard = Watchdog { name, failure: Some(failure) };
@@ -133,6 +136,7 @@ impl Context {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         let drain = self.drain();
+        let work = Box::pin(work);
         self.start(async move {
             tokio::select! {
                 result = work => {
