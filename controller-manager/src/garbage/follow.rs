@@ -113,7 +113,14 @@ impl Kinds {
             self.followed.insert(kind.api.clone(), stop);
             waits.push(wait);
             let hint = named(kind, BRINGERS).then(|| self.changed.clone());
-            let work = follow(self.client.clone(), Arc::clone(&self.shared), Arc::clone(kind), listed, hint);
+            // Boxed: there are dozens, and the layer below would hold each twice.
+            let work = Box::pin(follow(
+                self.client.clone(),
+                Arc::clone(&self.shared),
+                Arc::clone(kind),
+                listed,
+                hint,
+            ));
             self.context.spawn("garbage watch", async move {
                 tokio::select! {
                     result = work => result,
