@@ -90,6 +90,7 @@ impl Authorities {
 /// Where files cannot be read or written, or the token is another than the one this cluster was made with.
 pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> anyhow::Result<Authorities> {
     let layout = &settings.node.layout;
+    closed(&layout.server("")).context("--data-dir: no folder could be made for the server")?;
     let tls = layout.server("tls");
     let authority = |stem: &str, name| Authority::ensure(&Pair::at(&tls, stem), name, now);
     let server = authority("server-ca", "server")?;
@@ -112,6 +113,12 @@ pub(crate) fn prepare(settings: &Server, address: IpAddr, now: Timestamp) -> any
     service_key(&layout.tls("service.key"))?;
     administrator(settings, server.pem())?;
     Ok(Authorities { server, client, secrets })
+}
+
+/// Makes a folder that is the owner's alone: the data of the cluster is in it, Secrets and all.
+fn closed(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))
 }
 
 /// Where the API is for who is on the same host.

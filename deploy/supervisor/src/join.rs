@@ -190,7 +190,8 @@ impl Failure {
                 Self::Never(anyhow::anyhow!("{what}: {}", status.message))
             }
             kube::Error::Api(status) => Self::Later(anyhow::anyhow!("{what}: {}", status.message)),
-            error => Self::Later(anyhow::Error::new(error).context(what.to_owned())),
+            // The client's own text repeats each layer that an error passed; the innermost says it.
+            error => Self::Later(anyhow::anyhow!("{what}: {}", anyhow::Error::new(error).root_cause())),
         }
     }
 }

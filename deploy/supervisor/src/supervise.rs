@@ -12,7 +12,8 @@ use crate::plan::{Ready, Unit};
 use crate::process::{Launcher, News, Running, ending};
 use crate::{journal, leftover};
 
-/// The wait before a unit that ended is started again, at first.
+/// The wait before a unit that ended again soon is started again, at first. One that ended for the first time is
+/// started at once: whoever asks it meanwhile hardly notices.
 const SHORTEST: Duration = Duration::from_secs(1);
 
 /// The longest wait: what can be mended from outside is taken up within half a minute.
@@ -37,8 +38,8 @@ impl Backoff {
     /// How long to wait after a run of this length.
     fn after(&mut self, run: Duration) -> Duration {
         let wait = match self.last {
-            Some(last) if run < STEADY => (last * 2).min(LONGEST),
-            _ => SHORTEST,
+            Some(last) if run < STEADY => (last * 2).clamp(SHORTEST, LONGEST),
+            _ => Duration::ZERO,
         };
         self.last = Some(wait);
         wait
@@ -165,7 +166,9 @@ impl Keeper {
                 Err(error) => tracing::error!("{name}: {error:#}"),
             }
             let wait = backoff.after(started.elapsed());
-            tracing::info!("{name} is started again in {} s", wait.as_secs());
+            if !wait.is_zero() {
+                tracing::info!("{name} is started again in {} s", wait.as_secs());
+            }
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = &mut stopped => return Ok(()),
@@ -214,7 +217,7 @@ mod tests {
 
     #[test]
     fn waits_double_up_to_a_cap_and_start_over_after_a_steady_run() {
-        let runs = [(0, 1), (1, 2), (2, 4), (0, 8), (0, 16), (0, 30), (59, 30), (60, 1), (0, 2)];
+        let runs = [(0, 0), (1, 1), (1, 2), (2, 4), (0, 8), (0, 16), (0, 30), (59, 30), (60, 0), (0, 1)];
         let mut backoff = Backoff::default();
         for (run, wait) in runs {
             assert_eq!(backoff.after(Duration::from_secs(run)).as_secs(), wait, "after {run} s");

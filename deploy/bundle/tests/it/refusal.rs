@@ -41,6 +41,21 @@ fn a_taken_port_is_named() {
     assert!(words.contains(&expected) && words.contains("--https-listen-port"), "{words}");
 }
 
+#[test]
+fn what_the_host_lacks_is_named_before_anything_starts() {
+    let place = Place::new();
+    let (code, words) = refused(place.server(&["--disable-agent=false"]).env("PATH", "/nowhere"));
+    assert_eq!(code, FAILURE, "{words}");
+    for expected in [
+        "containerd needs the program containerd; install the package containerd",
+        "containerd needs the program runc; install the package runc",
+        "kubeproxy needs the program nft; install the package nftables",
+    ] {
+        assert!(words.contains(expected), "{words}");
+    }
+    assert!(!place.path("run/pid").exists(), "something was started");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn who_has_no_right_to_join_leaves_nothing_behind() {
     drop(rustls::crypto::ring::default_provider().install_default());
