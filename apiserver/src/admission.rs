@@ -2,6 +2,7 @@
 //!
 //! A plugin is a unit struct in a file of `admission/` that implements [`Plugin`], and one row in [`PLUGINS`].
 
+mod account;
 mod certificates;
 mod defaults;
 mod limits;

@@ -5,6 +5,7 @@ use serde_json::Value;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use super::account::{MIRROR, is_mirror};
 use super::{Attributes, Operation, Plugin};
 use crate::authz::node::{name_of, named_by};
 use crate::fault::Fault;
@@ -15,9 +16,6 @@ use crate::server::Server;
 /// Keeps nodes from writing what is not theirs.
 #[derive(Debug)]
 pub(super) struct NodeRestriction;
-
-/// Pods of files on a node have this annotation.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// Where the leases of nodes are.
 const LEASES: &str = "kube-node-lease";
@@ -150,7 +148,7 @@ fn bound(pod: &Value, node: &str) -> Result<(), ()> {
 
 /// A pod that shows what a node runs from its own files.
 fn mirror(pod: &Value, node: &str, own: Option<&Value>) -> Result<(), String> {
-    if pod["metadata"]["annotations"].get(MIRROR).is_none() {
+    if !is_mirror(pod) {
         return Err(format!(
             "pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"
         ));

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Attributes, Operation, Plugin};
+use super::{Attributes, Operation, Plugin, account};
 use crate::fault::Fault;
 use crate::kind::fill;
 use crate::server::Server;
@@ -15,8 +15,6 @@ pub(super) struct ServiceAccount;
 const TOKEN_PATH: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The life of a token, in seconds: odd, so that it can be told from one a user asked for.
 const TOKEN_LIFE: i64 = 3607;
-/// Pods of files on a node have this annotation, and no service account.
-const MIRROR: &str = "kubernetes.io/config.mirror";
 
 #[async_trait::async_trait]
 impl Plugin for ServiceAccount {
@@ -34,7 +32,7 @@ impl Plugin for ServiceAccount {
         pod: &mut Value,
         server: &Server,
     ) -> Result<(), Fault> {
-        if pod["metadata"]["annotations"].get(MIRROR).is_some() {
+        if account::is_mirror(pod) {
             return Ok(());
         }
         let spec = fill::child(pod, "spec");
@@ -59,6 +57,17 @@ impl Plugin for ServiceAccount {
             mount_token(spec, &crate::registry::create::generated("kube-api-access-"));
         }
         Ok(())
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>, pod: &Value, server: &Server) -> Result<(), Fault> {
+        let refuse = |why: &str| Err(Fault::forbidden("", "pods", attributes.name, why));
+        if account::is_mirror(pod) {
+            return account::mirror_refusal(pod).map_or(Ok(()), refuse);
+        }
+        let name = fill::text(pod, "spec.serviceAccountName");
+        let owner = server.get("", "serviceaccounts", attributes.namespace, name);
+        let why = owner.and_then(|owner| account::secret_refusal(pod, &owner.value()));
+        why.map_or(Ok(()), |why| refuse(&why))
     }
 }
 

@@ -252,6 +252,16 @@ pub(crate) const SERVICE_ACCOUNT: Behavior = Behavior {
             }
         })
     },
+    warnings: |account, old| {
+        const ENFORCE: &str = "kubernetes.io/enforce-mountable-secrets";
+        let says = |account: &Value| account["metadata"]["annotations"].get(ENFORCE).is_some();
+        let fresh = says(account) && !old.is_some_and(says);
+        let text = format!(
+            "metadata.annotations[{ENFORCE}]: deprecated in v1.32+; prefer separate namespaces to isolate access to \
+             mounted secrets"
+        );
+        if fresh { vec![text] } else { Vec::new() }
+    },
     ..GENERIC
 };
 

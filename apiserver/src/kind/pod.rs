@@ -13,7 +13,12 @@ pub(crate) const POD: Behavior = Behavior {
     prepare_create,
     prepare_update,
     prepare_status,
-    validate_create: |pod| validated(pod, |at, out| check::spec(&at.get("spec"), out)),
+    validate_create: |pod| {
+        validated(pod, |at, out| {
+            mirror(at, out);
+            check::spec(&at.get("spec"), out);
+        })
+    },
     validate_update,
     validate_status,
     selectable_fields: &[
@@ -58,6 +63,16 @@ fn default(pod: &mut Value) {
 fn prepare_create(pod: &mut Value) {
     let class = qos_class(pod);
     pod["status"] = json!({"phase": "Pending", "qosClass": class});
+}
+
+/// A pod that shows what a node runs by itself is on that node.
+fn mirror(at: &At<'_>, out: &mut Errors) {
+    const MIRROR: &str = "kubernetes.io/config.mirror";
+    let annotations = at.get("metadata").get("annotations");
+    let marked = annotations.entries().find(|(key, _)| *key == MIRROR);
+    if let Some((_, mark)) = marked.filter(|_| !at.get("spec.nodeName").is_set()) {
+        mark.invalid(out, "must set spec.nodeName if mirror pod annotation is set");
+    }
 }
 
 /// An update of the pod itself leaves the status, and what only subresources may change.

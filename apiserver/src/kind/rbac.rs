@@ -58,7 +58,10 @@ pub(crate) const BINDING: Behavior = Behavior {
 /// A role without rules says `null`.
 fn null_rules(role: &mut Value) {
     if let Some(role) = role.as_object_mut() {
-        role.entry("rules").or_insert(Value::Null);
+        let rules = role.entry("rules").or_insert(Value::Null);
+        if rules.as_array().is_some_and(Vec::is_empty) {
+            *rules = Value::Null;
+        }
     }
 }
 
@@ -72,7 +75,13 @@ fn cluster_role(at: &At<'_>, out: &mut Errors) {
     if selectors.len() == 0 {
         selectors.required(out, "at least one clusterRoleSelector required if aggregationRule is non-nil");
     }
-    selectors.items().for_each(|one| selector(&one, out));
+    for one in selectors.items() {
+        let before = out.len();
+        selector(&one, out);
+        if out.len() > before {
+            one.out_of(out, &Value::Null, "invalid label selector.".to_owned());
+        }
+    }
 }
 
 fn rules(at: &At<'_>, namespaced: bool, out: &mut Errors) {
