@@ -23,7 +23,12 @@ pub enum View {
     /// Rows of a table, `meta.k8s.io` in this version.
     Table(&'static str),
     /// Their metadata only, `meta.k8s.io` in this version.
-    Metadata(&'static str),
+    Metadata {
+        /// That version.
+        version: &'static str,
+        /// Whether a list was asked for.
+        list: bool,
+    },
 }
 
 /// What a caller wants to get.
@@ -115,7 +120,8 @@ fn view(range: &Range<'_>) -> Option<View> {
     };
     match wanted {
         "Table" => Some(View::Table(version)),
-        "PartialObjectMetadata" | "PartialObjectMetadataList" => Some(View::Metadata(version)),
+        "PartialObjectMetadata" => Some(View::Metadata { version, list: false }),
+        "PartialObjectMetadataList" => Some(View::Metadata { version, list: true }),
         _ => None,
     }
 }
@@ -191,7 +197,7 @@ mod tests {
             ("application/json;as=Nope;v=v1;g=meta.k8s.io,application/json", Some((Json, View::Object))),
             (
                 "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io",
-                Some((Json, View::Metadata("v1"))),
+                Some((Json, View::Metadata { version: "v1", list: true })),
             ),
             ("text/html", None),
             ("application/*", None),

@@ -147,7 +147,7 @@ impl Presenter {
     pub fn object(&self, json: &Bytes) -> Result<Bytes, Fault> {
         match self.format.view {
             View::Object => self.whole(json),
-            View::Metadata(version) => metadata(json, version),
+            View::Metadata { version, .. } => metadata(json, version),
             View::Table(version) => {
                 let value = self.value(json)?;
                 let meta = json!({"resourceVersion": object::meta(&value, "resourceVersion")});
@@ -177,7 +177,7 @@ impl Presenter {
         }
         let (kind, version) = match self.format.view {
             View::Object => (self.kind.kind, self.kind.api_version()),
-            View::Metadata(version) => ("PartialObjectMetadata", format!("meta.k8s.io/{version}")),
+            View::Metadata { version, .. } => ("PartialObjectMetadata", format!("meta.k8s.io/{version}")),
             View::Table(version) => ("Table", format!("meta.k8s.io/{version}")),
         };
         let mut object = json!({"kind": kind, "apiVersion": version, "metadata": meta});
@@ -241,7 +241,22 @@ impl Presenter {
 
     /// An answer with one object.
     pub fn answer(&self, code: u16, json: &Bytes) -> Result<Response, Fault> {
+        if matches!(self.format.view, View::Metadata { list: true, .. }) {
+            let found = self.stored.kind;
+            return Err(self.not_acceptable("PartialObjectMetadataList", "is not a list", found));
+        }
         document(self.format, code, self.object(json)?)
+    }
+
+    /// A view was asked for that the answer cannot have.
+    fn not_acceptable(&self, wanted: &str, why: &str, found: &str) -> Fault {
+        // Upstream names the type of its own that the object has, which is called after the group.
+        let package = match self.stored.group.split('.').next() {
+            Some("") | None => "core",
+            Some(first) => first,
+        };
+        let text = format!("you requested {wanted}, but the requested object {why} (*{package}.{found})");
+        Fault::new(406, "NotAcceptable", text)
     }
 
     /// An answer with a list.
@@ -252,8 +267,12 @@ impl Presenter {
         if let View::Table(version) = self.format.view {
             return document(self.format, code, self.table(version, &meta.json(), &items, true)?);
         }
+        if matches!(self.format.view, View::Metadata { list: false, .. }) {
+            let found = self.stored.list_kind;
+            return Err(self.not_acceptable("PartialObjectMetadata", "is a list", found));
+        }
         let (kind, version) = match self.format.view {
-            View::Metadata(version) => ("PartialObjectMetadataList", format!("meta.k8s.io/{version}")),
+            View::Metadata { version, .. } => ("PartialObjectMetadataList", format!("meta.k8s.io/{version}")),
             _ => (self.kind.list_kind, self.kind.api_version()),
         };
         let opening = format!("{}\"metadata\":{},\"items\":[", head(kind, &version), meta.json());
@@ -277,7 +296,7 @@ impl Presenter {
 
     fn item(&self, json: &Bytes, out: &mut BytesMut) -> Result<(), Fault> {
         match self.format.view {
-            View::Metadata(version) => out.extend_from_slice(&metadata(json, version)?),
+            View::Metadata { version, .. } => out.extend_from_slice(&metadata(json, version)?),
             _ if convert::is_renaming(self.stored, self.kind) => {
                 out.extend_from_slice(b"{");
                 out.extend_from_slice(&json[self.stored_head..]);

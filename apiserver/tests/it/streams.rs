@@ -268,3 +268,35 @@ async fn streams_are_passed_through() {
         assert_eq!(said, format!("{asked} known=true\nhello"), "{path}");
     }
 }
+
+/// WebSockets begin with a GET, but who may only read must not run commands.
+#[tokio::test]
+async fn streams_need_the_right_to_create() {
+    let mut settings = apiserver::Settings::for_tests();
+    settings.authorization_mode = vec!["RBAC".to_owned()];
+    let cluster = testkit::start_with(settings, Arc::new(store::memory::Memory::new())).await;
+    let admin = cluster.authority.client("admin", &["system:masters"]);
+    let alice = cluster.authority.client("alice", &[]);
+    let (mut admin, mut alice) = (connect(&cluster, &admin).await, connect(&cluster, &alice).await);
+    let rbac = "/apis/rbac.authorization.k8s.io/v1/namespaces/default";
+    let rule = json!({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["get"]});
+    let role = json!({"metadata": {"name": "r"}, "rules": [rule]});
+    let binding = json!({"metadata": {"name": "b"}, "subjects": [{"kind": "User", "name": "alice"}],
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"}});
+    for (path, object) in [(format!("{rbac}/roles"), role), (format!("{rbac}/rolebindings"), binding)] {
+        let request = Request::post(path).header(header::HOST, "api");
+        let request = request.body(Full::new(Bytes::from(object.to_string()))).unwrap();
+        let made = admin.send_request(request).await.unwrap();
+        assert_eq!(made.status(), 201);
+        made.into_body().collect().await.unwrap();
+        admin.ready().await.unwrap();
+    }
+    cluster.server.fresh().await.unwrap();
+    let request =
+        Request::get("/api/v1/namespaces/default/pods/p/exec?command=sh").header(header::HOST, "api");
+    let refused = alice.send_request(request.body(Full::default()).unwrap()).await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let body = refused.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert!(text.contains("cannot create resource \\\"pods/exec\\\""), "{text}");
+}
