@@ -62,11 +62,21 @@ impl Host {
         }
     }
 
-    /// Starts it with a command that is run again whenever it ends, and waits until its mounts are made.
+    /// Stops it as a power cut does: everything it runs dies at once, only its files stay.
+    ///
+    /// # Errors
+    /// Where the kernel refuses to remove what it had.
+    pub fn stop(&self, site: &Site) -> Result<()> {
+        cgroup::remove(&self.cgroup)?;
+        if self.network == Network::Lan { lan::leave(site, &self.name) } else { Ok(()) }
+    }
+
+    /// Starts it, or starts it again, with a command that is run again whenever it ends; returns when its mounts are made.
     ///
     /// # Errors
     /// Where the kernel refuses a namespace, a link, a cgroup or a mount; the message has the reason.
     pub fn start(&self, site: &Site, service: &[String]) -> Result<()> {
+        self.stop(site)?;
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("could not make {}", self.folder.display()))?;
         for stale in ["starts", "exits", "boot.log"] {

@@ -48,6 +48,23 @@ pub fn join(site: &Site, host: &str, number: u8) -> Result<()> {
     Ok(())
 }
 
+/// Takes a host off the LAN and removes its network namespace, where it has one.
+///
+/// # Errors
+/// Where `ip` refuses.
+pub fn leave(site: &Site, host: &str) -> Result<()> {
+    let (lan, namespace) = (site.lan(), site.namespace(host));
+    if !exists(&namespace) {
+        return Ok(());
+    }
+    // The kernel takes its time with what is in a namespace; the bridge's port must be free at once.
+    if run("ip", &["-n", &lan, "link", "show", host]).is_ok() {
+        run("ip", &["-n", &lan, "link", "delete", host])?;
+    }
+    run("ip", &["netns", "delete", &namespace])?;
+    Ok(())
+}
+
 /// Adds a pair of links with one end in a port of the bridge.
 fn plug(lan: &str, port: &str, pair: &[&str]) -> Result<()> {
     run("ip", &[pair, &["peer", "name", port, "netns", lan]].concat())?;

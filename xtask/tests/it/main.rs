@@ -58,6 +58,11 @@ fn a_host_serves_is_restarted_and_leaves_nothing() {
     until("the host starts its service again", SOON, serves).unwrap();
     assert_eq!(host.exits(), [137]);
 
+    host.stop(site).unwrap();
+    assert!(web::get(&address, "any", "/index.html").is_err());
+    host.start(site, &service.map(str::to_owned)).unwrap();
+    until("the host comes back after a power cut", SOON, serves).unwrap();
+
     let gone = cluster::clear(site).unwrap();
     assert!(gone.contains(&"namespace isopod-try-node1".to_owned()), "{gone:?}");
     assert!(host.init().is_none());

@@ -1,4 +1,4 @@
-//! SIGKILL for each daemon in turn, and for all at once, under requests: everything comes back, no pod notices.
+//! SIGKILL for each daemon in turn, and for all at once, under requests; and a power cut: everything comes back.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -9,6 +9,7 @@ use e2e::stage::Stage;
 use xtask::cgroup::{self, Pid};
 use xtask::host::Host;
 use xtask::patience::until;
+use xtask::web;
 
 use crate::ingress::HOST;
 
@@ -72,6 +73,30 @@ pub(crate) fn all(stage: &Stage) -> Result<()> {
     ensure!(complaints.is_empty(), "requests were lost:\n{}", complaints.join("\n"));
     same(&objects, &self::objects(stage)?)?;
     same(&before, &pods(stage)?)
+}
+
+/// Both machines lose power and come back: what was acknowledged is there, and the demo serves again.
+pub(crate) fn power(stage: &Stage) -> Result<()> {
+    let before = objects(stage)?;
+    for host in &stage.cluster.hosts {
+        host.stop(&stage.cluster.site)?;
+    }
+    for host in &stage.cluster.hosts {
+        stage.cluster.start(host)?;
+    }
+    until("the API server is ready", RETURN, || {
+        Ok(stage.kubectl().try_run(&["get", "--raw", "/readyz"]).is_ok().then_some(()))
+    })?;
+    for (index, host) in stage.cluster.hosts.iter().enumerate() {
+        for port in [30080, 80] {
+            let address = format!("{}:{port}", stage.cluster.address(index));
+            until(&format!("the demo answers at port {port} of {}", host.name), RETURN, || {
+                Ok(web::get(&address, HOST, "/").ok().filter(|answer| answer.status == 200).map(drop))
+            })?;
+        }
+    }
+    stage.kubectl().run(&["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
+    same(&before, &objects(stage)?)
 }
 
 /// Waits until another process is the daemon, the API answers and the nodes are ready.

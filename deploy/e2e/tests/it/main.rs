@@ -38,6 +38,7 @@ const TESTS: &[Test<Stage>] = &[
     Test { name: "the_ingress_over_tls", run: ingress::tls },
     Test { name: "each_daemon_is_killed", run: endurance::each },
     Test { name: "all_daemons_are_killed_at_once", run: endurance::all },
+    Test { name: "both_machines_lose_power", run: endurance::power },
 ];
 
 fn main() -> ExitCode {
