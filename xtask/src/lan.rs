@@ -1,5 +1,6 @@
 //! A LAN in a network namespace: a bridge, the machine on one port, each host on another; no route leads out.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::Result;
@@ -41,11 +42,20 @@ pub fn join(site: &Site, host: &str, number: u8) -> Result<()> {
     let (lan, namespace) = (site.lan(), site.namespace(host));
     run("ip", &["netns", "add", &namespace])?;
     run("ip", &["-n", &namespace, "link", "set", "lo", "up"])?;
-    plug(&lan, host, &["-n", &namespace, "link", "add", "eth0", "type", "veth"])?;
-    let address = format!("{}/24", site.host_address(number));
-    run("ip", &["-n", &namespace, "addr", "add", &address, "dev", "eth0"])?;
+    let address = site.host_address(number);
+    let card = hardware(address);
+    plug(&lan, host, &["-n", &namespace, "link", "add", "eth0", "address", &card, "type", "veth"])?;
+    run("ip", &["-n", &namespace, "addr", "add", &format!("{address}/24"), "dev", "eth0"])?;
     run("ip", &["-n", &namespace, "link", "set", "eth0", "up"])?;
     Ok(())
+}
+
+/// The hardware address of a host's network card: as on a real machine, the same after each start, so that
+/// neighbours find it again at once.
+fn hardware(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    // The first byte says that it is locally administered.
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
 /// Takes a host off the LAN and removes its network namespace, where it has one.
@@ -107,4 +117,14 @@ pub fn file(namespace: &str) -> String {
 
 fn exists(namespace: &str) -> bool {
     Path::new(&file(namespace)).exists()
+}
+
+#[cfg(test)]
+mod checks {
+    use super::*;
+
+    #[test]
+    fn cards() {
+        assert_eq!(hardware(Ipv4Addr::new(10, 214, 0, 11)), "02:00:0a:d6:00:0b");
+    }
 }

@@ -15,7 +15,9 @@ const PACE: Duration = Duration::from_millis(50);
 #[derive(Debug, Clone)]
 pub struct Miss {
     /// When it was begun.
-    pub at: SystemTime,
+    pub begun: SystemTime,
+    /// When it was over.
+    pub ended: SystemTime,
     /// Why.
     pub why: String,
 }
@@ -57,13 +59,15 @@ impl Caller {
 fn call(stop: &AtomicBool, address: &str, host: &str) -> Tally {
     let mut tally = Tally::default();
     while !stop.load(Ordering::Relaxed) {
-        let at = SystemTime::now();
-        match web::get(address, host, "/") {
-            Ok(answer) if answer.status == 200 => tally.answered += 1,
-            Ok(answer) => {
-                tally.missed.push(Miss { at, why: format!("status {}: {}", answer.status, answer.body) })
-            }
-            Err(error) => tally.missed.push(Miss { at, why: format!("{error:#}") }),
+        let begun = SystemTime::now();
+        let why = match web::get(address, host, "/") {
+            Ok(answer) if answer.status == 200 => None,
+            Ok(answer) => Some(format!("status {}: {}", answer.status, answer.body)),
+            Err(error) => Some(format!("{error:#}")),
+        };
+        match why {
+            None => tally.answered += 1,
+            Some(why) => tally.missed.push(Miss { begun, ended: SystemTime::now(), why }),
         }
         rest();
     }

@@ -146,8 +146,8 @@ fn complain(complaints: &mut Vec<String>, caller: Caller, spells: &[Spell], excu
     }
     // One line for all that a culprit accounts for, with the first reason.
     let mut lost: BTreeMap<&str, (usize, String)> = BTreeMap::new();
-    for Miss { at, why } in tally.missed {
-        let during = spells.iter().find(|spell| (spell.begun..=spell.ended).contains(&at));
+    for Miss { begun, ended, why } in tally.missed {
+        let during = spells.iter().find(|spell| begun <= spell.ended && ended >= spell.begun);
         let culprit = during.map_or("nothing", |spell| spell.culprit.as_str());
         if !excused(culprit) {
             lost.entry(culprit).or_insert((0, why)).0 += 1;

@@ -30,6 +30,7 @@ pub(crate) fn tls(stage: &Stage) -> Result<()> {
     std::fs::write(&certificate, made.cert.pem()).context("could not write the certificate")?;
     std::fs::write(&key, made.signing_key.serialize_pem()).context("could not write its key")?;
     let files = [format!("--cert={}", certificate.display()), format!("--key={}", key.display())];
+    stage.kubectl().run(&["-n", "demo", "delete", "secret", "web-tls", "--ignore-not-found"])?;
     stage.kubectl().run(&["-n", "demo", "create", "secret", "tls", "web-tls", &files[0], &files[1]])?;
 
     let mut roots = rustls::RootCertStore::empty();
