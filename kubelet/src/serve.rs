@@ -8,6 +8,7 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -17,12 +18,13 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::agent::Agent;
@@ -34,6 +36,13 @@ pub mod figures;
 pub mod lists;
 pub mod logs;
 pub mod stream;
+
+/// Connections at once: the API server and a few collectors of figures hold some each; at 40 KiB, 20 MiB in all.
+const CONNECTIONS: usize = 512;
+/// Until a client has shown who it is, and until it has said what it wants.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// After a connection that could not be taken, such as for want of open files.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What an answer is made of.
 pub type Body = BoxBody<Bytes, std::io::Error>;
@@ -146,11 +155,24 @@ pub async fn start(settings: &ServeSettings, agent: Arc<Agent>, sources: Sources
         .await
         .with_context(|| format!("could not listen on {address} (--address, --port); is the port in use?"))?;
     let context = agent.context.clone();
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     context.clone().spawn("kubelet API", async move {
         loop {
-            let (stream, _) = listener.accept().await.context("could not accept a connection")?;
+            let permit = Arc::clone(&room).acquire_owned().await?;
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("could not take a connection at {address}: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
             let (acceptor, agent, sources) = (acceptor.clone(), Arc::clone(&agent), sources.clone());
-            context.spawn_isolated("kubelet API connection", connection(stream, acceptor, agent, sources));
+            context.spawn_isolated("kubelet API connection", async move {
+                connection(stream, acceptor, agent, sources).await?;
+                drop(permit);
+                Ok(())
+            });
         }
     });
     Ok(())
@@ -194,7 +216,7 @@ async fn connection(
     sources: Sources,
 ) -> anyhow::Result<()> {
     stream.set_nodelay(true)?;
-    let stream = acceptor.accept(stream).await?;
+    let stream = tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await??;
     let certificates = stream.get_ref().1.peer_certificates();
     let caller = certificates.and_then(|chain| chain.first()).and_then(|first| caller::Caller::of(first));
     let answer = service_fn(|request| {
@@ -202,6 +224,8 @@ async fn connection(
         async move { Ok::<_, Infallible>(answer(agent, sources, caller, request).await) }
     });
     hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
         .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades()
         .await
