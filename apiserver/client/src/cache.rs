@@ -71,6 +71,7 @@ struct State<K> {
     objects: BTreeMap<Key, Arc<K>>,
     indices: HashMap<&'static str, Index<K>>,
     listeners: Vec<Listener<K>>,
+    trim: fn(&mut K),
 }
 
 struct Index<K> {
@@ -92,7 +93,8 @@ impl<K> fmt::Debug for Cache<K> {
 
 impl<K> Default for Cache<K> {
     fn default() -> Self {
-        let state = State { objects: BTreeMap::new(), indices: HashMap::new(), listeners: Vec::new() };
+        let state =
+            State { objects: BTreeMap::new(), indices: HashMap::new(), listeners: Vec::new(), trim: |_| () };
         Self { inner: Arc::new(Inner { state: RwLock::new(state), synced: watch::channel(false).0 }) }
     }
 }
@@ -106,6 +108,12 @@ impl<K: Kind> Cache<K> {
             index.insert(key, object);
         }
         state.indices.insert(name, index);
+    }
+
+    /// Has `trim` take from each object, before it is kept, what nobody in this process reads; see
+    /// [`crate::narrow`]. To be called before [`Cache::follow`].
+    pub fn trim(&self, trim: fn(&mut K)) {
+        self.inner.state.write().trim = trim;
     }
 
     /// Calls `listener` for what is there already (as added) and then for each change, in order.
@@ -174,18 +182,19 @@ impl<K: Kind> Cache<K> {
     pub async fn follow(self, api: Api<K>, config: watcher::Config) -> anyhow::Result<()> {
         let mut events = pin!(watcher(api, config).backoff(Retries::default()));
         let mut fresh: BTreeMap<Key, Arc<K>> = BTreeMap::new();
+        let trim = self.inner.state.read().trim;
         while let Some(event) = events.next().await {
             match event {
                 Ok(Event::Init) => fresh.clear(),
                 Ok(Event::InitApply(object)) => {
-                    fresh.insert(Key::of(&object), Arc::new(trimmed(object)));
+                    fresh.insert(Key::of(&object), Arc::new(trimmed(object, trim)));
                 }
                 Ok(Event::InitDone) => {
                     self.inner.state.write().replace(std::mem::take(&mut fresh));
                     self.inner.synced.send_replace(true);
                 }
                 Ok(Event::Apply(object)) => {
-                    self.inner.state.write().put(Key::of(&object), Arc::new(trimmed(object)));
+                    self.inner.state.write().put(Key::of(&object), Arc::new(trimmed(object, trim)));
                 }
                 Ok(Event::Delete(object)) => self.inner.state.write().remove(&Key::of(&object)),
                 Err(error) => tracing::warn!(kind = %K::kind(&()), "could not watch: {}", words(&error)),
@@ -261,8 +270,9 @@ fn words(error: &watcher::Error) -> String {
 }
 
 /// Managed fields are half of an object's memory and no daemon of ours reads them.
-fn trimmed<K: Resource>(mut object: K) -> K {
+fn trimmed<K: Resource>(mut object: K, trim: fn(&mut K)) -> K {
     object.meta_mut().managed_fields = None;
+    trim(&mut object);
     object
 }
 

@@ -1,4 +1,5 @@
-//! Kinds of which only the fields that a daemon reads are kept: a struct of those stands for the whole.
+//! Kinds of which only the fields that a daemon reads are kept: a struct of those stands for the whole, or
+//! [`pod`] and [`node`] take from the whole what only a kubelet reads.
 //!
 //! ```text
 //! #[derive(Clone, Debug, Deserialize)]
@@ -12,6 +13,7 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::api::core::v1::{Container, ContainerStatus, Node, Pod, PodSpec, PodStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use serde::{Deserialize, Deserializer};
 
@@ -86,6 +88,66 @@ pub fn meta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D:
     })
 }
 
+/// Takes from a pod what only the kubelet that runs it reads: most of its size.
+pub fn pod(pod: &mut Pod) {
+    if let Some(spec) = &mut pod.spec {
+        spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()).for_each(container);
+        // What says which nodes can have the pod stays.
+        let claims = |volume: &k8s_openapi::api::core::v1::Volume| {
+            volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some() || volume.csi.is_some()
+        };
+        spec.volumes.iter_mut().for_each(|volumes| volumes.retain(claims));
+        *spec = PodSpec {
+            dns_config: None,
+            ephemeral_containers: None,
+            host_aliases: None,
+            image_pull_secrets: None,
+            security_context: None,
+            volumes: spec.volumes.take().filter(|volumes| !volumes.is_empty()),
+            ..std::mem::take(spec)
+        };
+    }
+    if let Some(status) = &mut pod.status {
+        let lists = status.container_statuses.iter_mut().chain(status.init_container_statuses.iter_mut());
+        lists.flatten().for_each(container_status);
+        *status = PodStatus { ephemeral_container_statuses: None, ..std::mem::take(status) };
+    }
+}
+
+fn container(container: &mut Container) {
+    let whole = std::mem::take(container);
+    *container = Container {
+        name: whole.name,
+        image: whole.image,
+        ports: whole.ports,
+        resources: whole.resources,
+        restart_policy: whole.restart_policy,
+        ..Container::default()
+    };
+}
+
+fn container_status(status: &mut ContainerStatus) {
+    let whole = std::mem::take(status);
+    *status = ContainerStatus {
+        name: whole.name,
+        ready: whole.ready,
+        restart_count: whole.restart_count,
+        started: whole.started,
+        state: whole.state,
+        last_state: whole.last_state,
+        ..ContainerStatus::default()
+    };
+}
+
+/// Takes from a node its images and what is mounted on it: most of its size.
+pub fn node(node: &mut Node) {
+    if let Some(status) = &mut node.status {
+        status.images = None;
+        status.volumes_in_use = None;
+        status.volumes_attached = None;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::Service;
@@ -113,5 +175,38 @@ mod tests {
         assert_eq!((&head.metadata.annotations, &head.metadata.managed_fields), (&None, &None));
         assert_eq!(head.meta().labels.as_ref().unwrap()["k"], "v");
         assert_eq!(Head::url_path(&(), Some("n")), Service::url_path(&(), Some("n")));
+    }
+
+    #[test]
+    fn what_the_kubelet_alone_reads_goes() {
+        let mut whole: Pod = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a"},
+            "spec": {
+                "nodeName": "n", "tolerations": [{"key": "k"}], "securityContext": {"runAsUser": 1},
+                "containers": [{"name": "c", "image": "i", "command": ["x"], "env": [{"name": "e"}],
+                    "ports": [{"containerPort": 80}], "resources": {"requests": {"cpu": "1"}},
+                    "livenessProbe": {"periodSeconds": 1}, "volumeMounts": [{"name": "v", "mountPath": "/"}]}],
+                "volumes": [{"name": "v", "emptyDir": {}}, {"name": "w", "persistentVolumeClaim": {"claimName": "w"}}],
+            },
+            "status": {"phase": "Running", "containerStatuses": [{"name": "c", "ready": true, "restartCount": 2,
+                "image": "i", "imageID": "x", "containerID": "y", "state": {"running": {}}}]},
+        }))
+        .unwrap();
+        pod(&mut whole);
+        let kept = serde_json::to_value(&whole).unwrap();
+        assert_eq!(
+            kept["spec"],
+            serde_json::json!({
+                "nodeName": "n", "tolerations": [{"key": "k"}],
+                "containers": [{"name": "c", "image": "i", "ports": [{"containerPort": 80}],
+                    "resources": {"requests": {"cpu": "1"}}}],
+                "volumes": [{"name": "w", "persistentVolumeClaim": {"claimName": "w"}}],
+            })
+        );
+        assert_eq!(
+            kept["status"],
+            serde_json::json!({"phase": "Running", "containerStatuses": [{"name": "c", "ready": true,
+                "restartCount": 2, "image": "", "imageID": "", "state": {"running": {}}}]})
+        );
     }
 }
