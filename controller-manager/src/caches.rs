@@ -11,6 +11,7 @@ use client::kube::{Api, Client};
 use client::object::controller_of;
 use client::{Cache, k8s_openapi};
 use daemon::Context;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use parking_lot::Mutex;
 
@@ -41,6 +42,17 @@ fn controller_index(meta: &ObjectMeta) -> Vec<String> {
     }]
 }
 
+/// Has a cache keep only what controllers read, of the kinds where that is much less than all.
+fn narrow<K: Kind>(cache: &Cache<K>) {
+    let any: &dyn Any = cache;
+    if let Some(pods) = any.downcast_ref::<Cache<Pod>>() {
+        pods.trim(client::narrow::pod);
+    }
+    if let Some(nodes) = any.downcast_ref::<Cache<Node>>() {
+        nodes.trim(client::narrow::node);
+    }
+}
+
 impl Caches {
     pub(crate) fn new(context: Context, client: Client) -> Self {
         Self { context, client, by_kind: Mutex::default() }
@@ -59,6 +71,7 @@ impl Caches {
             return cache.clone();
         }
         let cache = Cache::<K>::default();
+        narrow(&cache);
         cache.index(BY_CONTROLLER, |object| controller_index(object.meta()));
         let waited = cache.clone();
         let entry = Entry {

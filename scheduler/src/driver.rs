@@ -50,6 +50,8 @@ pub(crate) fn start(settings: &Settings, context: &Context, client: Client) {
     let (recorder, writer) = event::recorder(client.clone(), COMPONENT, "");
     context.spawn("events", writer);
     let (nodes, pods) = (Cache::<Node>::default(), Cache::<Pod>::default());
+    pods.trim(client::narrow::pod);
+    nodes.trim(client::narrow::node);
     pods.index(BY_NODE, |pod| {
         node_of(pod).filter(|_| !is_finished(pod)).map(str::to_owned).into_iter().collect()
     });
