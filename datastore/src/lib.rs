@@ -10,10 +10,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use daemon::{Context, Threads};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use attempt::Identity;
@@ -45,6 +47,9 @@ pub const NAME: &str = "datastore";
 /// The largest request taken, in bytes: etcd's limit, which clients know.
 pub(crate) const MOST_BYTES: usize = 3 * 512 * 1024;
 
+/// How long the last commits may take at the end: less than what a draining process has.
+const CLOSING: Duration = Duration::from_secs(15);
+
 /// The file within the data directory.
 const FILE: &str = "state.db";
 
@@ -72,7 +77,13 @@ pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result
         identity: Identity { cluster: meta.cluster, member: meta.member },
     };
     let (committer, commits) = Committer::new(writer, path, meta, shared.clone(), Marks::new(policy), lazy);
-    context.spawn_draining("commit", committer.run(context.drain()));
+    let (open, closed) = oneshot::channel::<()>();
+    let committing = committer.run(context.drain());
+    context.spawn_draining("commit", async move {
+        let outcome = committing.await;
+        drop(open);
+        outcome
+    });
     let (hub, counts) = (Arc::clone(&shared.hub), Arc::clone(&shared.counts));
     context.metrics(move |out| metric(out, &hub, &counts));
     let service = Service {
@@ -90,7 +101,10 @@ pub async fn run(settings: config::Settings, context: Context) -> anyhow::Result
         context.serve_admin(address).await?;
     }
     drop(gate);
-    context.finished().await
+    context.finished().await?;
+    // The directory is this process's own until the file is closed; an error means just that it is.
+    drop(tokio::time::timeout(CLOSING, closed).await);
+    Ok(())
 }
 
 /// Makes the data directory this process's own, and clears away what a crash left in it.
