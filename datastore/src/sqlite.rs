@@ -223,24 +223,28 @@ fn boot() -> Option<i64> {
     u64::from_str_radix(&digits, 16).ok().map(u64::cast_signed)
 }
 
-/// Goes beyond every revision that may have been given and lost: those that the file does not hold, where the machine
-/// has been off since. As long as it runs, what was written is there, however the process ended.
+/// Goes beyond every revision that may have been given and that the file does not hold.
+///
+/// Where the machine has been off since, some may have been seen and lost, so what came before is called history. As
+/// long as the machine runs, what was written is there, however the process ended; only the numbers are left out,
+/// should the disk have failed to take what the system wrote later.
 async fn recover(file: &mut SqliteConnection, mut meta: Meta, last_boot: i64) -> Result<Meta, sqlx::Error> {
     let boot = boot();
-    if boot == Some(last_boot) {
+    let (rebooted, open) = (boot != Some(last_boot), meta.reserved > meta.revision);
+    if !rebooted && !open {
         return Ok(meta);
     }
     let mut transaction = file.begin().await?;
-    if meta.reserved > meta.revision {
+    if open {
         let revision = durability::beyond(meta.reserved);
-        tracing::warn!(
-            "the machine stopped without warning: revisions go on after {revision}, for some up to {} may be lost",
-            meta.reserved
-        );
         set_meta(&mut transaction, "floor", place(revision, 0)).await?;
-        set_meta(&mut transaction, "compacted", revision).await?;
         set_meta(&mut transaction, "reserved", revision).await?;
-        (meta.revision, meta.compacted, meta.reserved) = (revision, revision, revision);
+        (meta.revision, meta.reserved) = (revision, revision);
+        if rebooted {
+            tracing::warn!("the machine stopped without warning: what did not wait for the disk may be lost");
+            set_meta(&mut transaction, "compacted", revision).await?;
+            meta.compacted = revision;
+        }
     }
     set_meta(&mut transaction, "boot", boot.unwrap_or_default()).await?;
     transaction.commit().await?;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use store::{Commit, Error, Interval, Revision, Store};
+use store::{Commit, Error, Interval, Revision, Store, Update};
 
 use crate::ours::{self, Ours};
 use crate::start::execute;
@@ -81,8 +81,12 @@ async fn a_power_cut_takes_no_revision_back() {
         cut(copy.path(), scratch.path(), settled + (end - settled) * part / PARTS);
         // Another run of the machine.
         execute(&ours::file(scratch.path()), "UPDATE meta SET value = 1 WHERE name = 'boot'").await;
-        after_the_cut(scratch.path(), &seen).await;
+        after_the_cut(scratch.path(), &seen, true).await;
     }
+    // The process alone was killed: everything is there, and who watches goes on.
+    let scratch = tempfile::tempdir().unwrap();
+    cut(copy.path(), scratch.path(), end);
+    after_the_cut(scratch.path(), &seen, false).await;
 }
 
 async fn asked(port: u16) -> (u64, u64) {
@@ -90,7 +94,7 @@ async fn asked(port: u16) -> (u64, u64) {
 }
 
 /// Starts on what is left, and looks whether it can be lived with.
-async fn after_the_cut(data: &Path, seen: &[Revision]) {
+async fn after_the_cut(data: &Path, seen: &[Revision], rebooted: bool) {
     let last = seen[seen.len() - 1];
     let ours = Ours::start(data, &[]).await;
     let store = ours.store().await;
@@ -101,14 +105,17 @@ async fn after_the_cut(data: &Path, seen: &[Revision]) {
     assert_eq!(left, seen[..left.len()], "what is left is not the beginning of what was");
     assert!(!left.is_empty(), "what waited for the disk is gone");
     // Who watches from what it has seen last must list anew: part of that may not have happened.
-    for from in [seen[0] + 1, last + 1] {
+    assert!(rebooted || left.len() == seen.len());
+    for from in [seen[0] + 1, last + 1].into_iter().filter(|_| rebooted) {
         let told = store.watch(Interval::prefix("/registry/"), from).await.unwrap().next().await;
         assert!(matches!(told, Some(Err(Error::Compacted { .. }))), "{from}: {told:?}");
     }
-    let mut watch = store.watch(Interval::prefix("/registry/"), page.revision + 1).await.unwrap();
+    let from = if rebooted { page.revision } else { last } + 1;
+    let mut watch = store.watch(Interval::prefix("/registry/"), from).await.unwrap();
     let next = put(&*store, "/registry/pods/b", 0).await;
     assert_eq!(next, page.revision + 1);
-    assert!(watch.next().await.unwrap().is_ok());
+    let Some(Ok(Update::Events(events))) = watch.next().await else { panic!("no events") };
+    assert_eq!(events.iter().map(|event| event.now.mod_revision).collect::<Vec<_>>(), [next]);
     drop((watch, store));
     ours.stop().await;
 }
