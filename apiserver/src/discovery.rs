@@ -65,7 +65,7 @@ async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
         Page::Group(group) => one_group(group, &is_served),
         Page::Version(group, version) => resources(group.name, version, &is_served),
     };
-    let format = crate::handler::format(&call)?;
+    let format = crate::handler::format(&call).map_err(|_| Fault::not_acceptable(negotiation::ACCEPTED))?;
     let json = document.to_string();
     if format.encoding == Encoding::Protobuf {
         let kind = document["kind"].as_str().unwrap_or_default();

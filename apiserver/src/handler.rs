@@ -23,6 +23,12 @@ pub use content::decode;
 pub(crate) use patch::Patch;
 pub(crate) use write::{options, same_name, same_namespace};
 
+/// Resources of the core group that are on their way out: version, name, what whoever uses them is told.
+const DEPRECATED: &[(&str, &str, &str)] = &[
+    ("v1", "componentstatuses", "v1 ComponentStatus is deprecated in v1.19+"),
+    ("v1", "endpoints", "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
+];
+
 /// Answers a request whose caller may make it.
 ///
 /// # Errors
@@ -38,6 +44,12 @@ pub async fn answer(server: &Server, call: Call) -> Result<Response, Fault> {
         let handler = route::route(&call.info.path).ok_or_else(Fault::no_such_path)?;
         return handler(server, call).await;
     };
+    if let Some((.., text)) = DEPRECATED
+        .iter()
+        .find(|(version, name, _)| *name == kind.plural && kind.group.is_empty() && *version == kind.version)
+    {
+        call.warnings.add(*text);
+    }
     if !kind.namespaced && !call.info.namespace.is_empty() && kind.plural != "namespaces" {
         return Err(Fault::no_such_path());
     }

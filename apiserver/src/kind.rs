@@ -80,6 +80,8 @@ pub struct Behavior {
     pub name_rule: NameRule,
     /// Whether `metadata.generation` is kept: 1 on create, plus one with each change outside `metadata` and `status`.
     pub generation: bool,
+    /// Metadata whose change counts for the generation, too.
+    pub counted_metadata: &'static [&'static str],
     /// Whether PUT of an object that does not exist creates it.
     pub create_on_update: bool,
     /// Whether PUT without `metadata.resourceVersion` is allowed.
@@ -140,6 +142,7 @@ pub const GENERIC: Behavior = Behavior {
     selectable_fields: &[],
     name_rule: NameRule::Subdomain,
     generation: false,
+    counted_metadata: &[],
     create_on_update: false,
     unconditional_update: true,
     grace: |_, _| Grace::None,
@@ -147,14 +150,21 @@ pub const GENERIC: Behavior = Behavior {
 };
 
 /// [`GENERIC`] for kinds with a `status` subresource: clients set `status` only there.
-pub const WITH_STATUS: Behavior =
-    Behavior { prepare_create: drop_status, prepare_update: keep_status, ..GENERIC };
+pub const WITH_STATUS: Behavior = Behavior {
+    prepare_create: drop_status,
+    prepare_update: keep_status,
+    prepare_status: keep_all_but_status_and_metadata,
+    ..GENERIC
+};
+
+/// [`WITH_STATUS`] for kinds whose `status` subresource leaves metadata alone.
+const WITH_STATUS_ALONE: Behavior = Behavior { prepare_status: keep_all_but_status, ..WITH_STATUS };
 
 /// [`GENERIC`] with a generation.
 const WITH_GENERATION: Behavior = Behavior { generation: true, ..GENERIC };
 
-/// [`WITH_STATUS`] with a generation.
-const WITH_STATUS_AND_GENERATION: Behavior = Behavior { generation: true, ..WITH_STATUS };
+/// [`WITH_STATUS_ALONE`] with a generation.
+const WITH_STATUS_AND_GENERATION: Behavior = Behavior { generation: true, ..WITH_STATUS_ALONE };
 
 /// Drops `status`.
 pub fn drop_status(object: &mut Value) {
@@ -170,6 +180,19 @@ pub fn keep_status(new: &mut Value, old: &Value) {
         Some(status) => new.insert("status".to_owned(), status.clone()),
         None => new.remove("status"),
     };
+}
+
+/// Keeps everything but `status` and metadata; what the server alone sets there is kept elsewhere.
+pub fn keep_all_but_status_and_metadata(new: &mut Value, old: &Value) {
+    let (Some(fresh), Some(was)) = (new.as_object_mut(), old.as_object()) else { return };
+    let mut kept = was.clone();
+    for field in ["status", "metadata"] {
+        match fresh.remove(field) {
+            Some(value) => kept.insert(field.to_owned(), value),
+            None => kept.remove(field),
+        };
+    }
+    *fresh = kept;
 }
 
 /// Keeps everything but `status` and what metadata a status update may change (`managedFields`, `resourceVersion`).
@@ -235,7 +258,7 @@ const BEHAVIORS: &[(&str, &str, &Behavior)] = &[
     ("networking.k8s.io", "ingresses", &network::INGRESS),
     ("networking.k8s.io", "ipaddresses", &network::IP_ADDRESS),
     ("networking.k8s.io", "networkpolicies", &network::NETWORK_POLICY),
-    ("networking.k8s.io", "servicecidrs", &WITH_STATUS),
+    ("networking.k8s.io", "servicecidrs", &WITH_STATUS_ALONE),
     ("node.k8s.io", "runtimeclasses", &cluster::RUNTIME_CLASS),
     ("policy", "poddisruptionbudgets", &cluster::DISRUPTION_BUDGET),
     ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::BINDING),
@@ -243,7 +266,7 @@ const BEHAVIORS: &[(&str, &str, &Behavior)] = &[
     ("rbac.authorization.k8s.io", "rolebindings", &rbac::BINDING),
     ("rbac.authorization.k8s.io", "roles", &rbac::ROLE),
     ("resource.k8s.io", "deviceclasses", &WITH_GENERATION),
-    ("resource.k8s.io", "resourceclaims", &WITH_STATUS),
+    ("resource.k8s.io", "resourceclaims", &WITH_STATUS_ALONE),
     ("resource.k8s.io", "resourceslices", &WITH_GENERATION),
     ("scheduling.k8s.io", "priorityclasses", &cluster::PRIORITY_CLASS),
     ("storage.k8s.io", "csidrivers", &storage::CSI_DRIVER),

@@ -1,6 +1,6 @@
 //! What names must look like, in upstream's words.
 
-use proto::name::{LABEL_MAX, subdomain_errors};
+use proto::name::{LABEL_MAX, SUBDOMAIN_MAX, subdomain_errors};
 
 use crate::kind::NameRule;
 
@@ -11,7 +11,7 @@ const LABEL_1035_WRONG: &str = "a DNS-1035 label must consist of lower case alph
     with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used \
     for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
 fn too_long(most: usize) -> String {
-    format!("must be no more than {most} bytes")
+    format!("must be no more than {most} characters")
 }
 
 fn lower(c: u8) -> bool {
@@ -56,6 +56,17 @@ pub fn path_segment(text: &str) -> Vec<String> {
     ['/', '%'].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect()
 }
 
+/// What is wrong with an RFC 1123 subdomain. Of names upstream counts characters, not bytes.
+fn subdomain(text: &str) -> Vec<String> {
+    let mut wrong = subdomain_errors(text);
+    if text.len() > SUBDOMAIN_MAX
+        && let Some(first) = wrong.first_mut()
+    {
+        *first = too_long(SUBDOMAIN_MAX);
+    }
+    wrong
+}
+
 /// What is wrong with a name by a kind's rule. Of a prefix (`generateName`) a dash at the end is no fault.
 pub fn check(rule: NameRule, text: &str, prefix: bool) -> Vec<String> {
     let masked;
@@ -67,7 +78,7 @@ pub fn check(rule: NameRule, text: &str, prefix: bool) -> Vec<String> {
         None => text,
     };
     match rule {
-        NameRule::Subdomain => subdomain_errors(text),
+        NameRule::Subdomain => subdomain(text),
         NameRule::Label => label(text),
         NameRule::DnsLabel1035 => label_1035(text),
         NameRule::PathSegment => path_segment(text),

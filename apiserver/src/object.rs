@@ -84,6 +84,31 @@ pub fn set_type(object: &mut Value, api_version: &str, kind: &str) {
     map.insert("kind".to_owned(), kind.into());
 }
 
+/// An object as it comes back from the store: protobuf does not tell an empty list from none.
+///
+/// # Errors
+/// Where the object does not have its kind's shape.
+pub fn as_stored(object: Value, kind: &Kind) -> Result<Value, Fault> {
+    if kind.storage_encoding == Encoding::Json || !has_empty_list(&object) {
+        return Ok(object);
+    }
+    let version = meta_value(&object, "resourceVersion").cloned();
+    let json = codec::decode(&to_stored(&object, kind)?).map_err(Fault::internal)?;
+    let mut stored = serde_json::from_slice(&json).map_err(Fault::internal)?;
+    if version.is_some() {
+        set_meta(&mut stored, "resourceVersion", version);
+    }
+    Ok(stored)
+}
+
+fn has_empty_list(value: &Value) -> bool {
+    match value {
+        Value::Array(list) => list.is_empty() || list.iter().any(has_empty_list),
+        Value::Object(map) => map.values().any(has_empty_list),
+        _ => false,
+    }
+}
+
 /// An object as bytes for the store: without `resourceVersion`, which is the store's to know.
 ///
 /// # Errors
@@ -112,6 +137,13 @@ mod tests {
             let encoded = encode(kind, &json!({"metadata": {"name": "a"}})).unwrap();
             assert!(encoded.starts_with(head.as_bytes()), "{encoded:?} does not begin with {head}");
         }
+    }
+
+    #[test]
+    fn empty_lists_are_none_once_stored() {
+        let kind = proto::kind::find("rbac.authorization.k8s.io", "v1", "roles").unwrap();
+        let stored = as_stored(json!({"metadata": {"name": "a"}, "rules": []}), kind).unwrap();
+        assert_eq!(stored["rules"], Value::Null);
     }
 
     #[test]

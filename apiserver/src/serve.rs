@@ -200,7 +200,13 @@ async fn answer(
     }
     let user = authn::authenticate(server, &mut parts.headers, shown.as_deref()).await?;
     let user = authn::impersonation::acting(server, user, &mut parts.headers, &info)?;
-    authz::authorize(server, &user, &info).await?;
+    if let Err(fault) = authz::authorize(server, &user, &info).await {
+        let mut response = refusal(&parts.headers, &fault);
+        // As upstream does where a filter and no handler answers.
+        let option = HeaderValue::from_static("nosniff");
+        response.headers_mut().insert(http::header::X_CONTENT_TYPE_OPTIONS, option);
+        return Ok(response);
+    }
     let upgrades = parts.headers.contains_key(http::header::UPGRADE);
     let body = if upgrades { Bytes::new() } else { read(body).await? };
     handler::answer(server, Call { info, user, parts, body, warnings }).await

@@ -1,10 +1,11 @@
 //! Bodies of requests as objects, read as strictly as the request asks.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use proto::codec;
 use proto::kind::{Kind, split_api_version};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use crate::fault::Fault;
@@ -21,13 +22,49 @@ const SHOWN: usize = 30;
 /// Where upstream keeps the kinds it knows, which its messages name.
 const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
 
+/// Where it keeps those of the servers that were servers of their own.
+const OTHER_SCHEMES: &[(&str, &str)] = &[("apiregistration.k8s.io", "pkg/apiserver/scheme/scheme.go:28")];
+
 /// What an object says it is.
-#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Type {
-    #[serde(default, rename = "apiVersion")]
     pub(super) api_version: String,
-    #[serde(default)]
     pub(super) kind: String,
+}
+
+impl<'de> Deserialize<'de> for Type {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TypeReader)
+    }
+}
+
+/// Reads a [`Type`] as Go does: of a field that comes twice the last counts, and null is nothing.
+struct TypeReader;
+
+impl<'de> Visitor<'de> for TypeReader {
+    type Value = Type;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_unit<E>(self) -> Result<Type, E> {
+        Ok(Type::default())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Type, A::Error> {
+        let mut found = Type::default();
+        while let Some(key) = map.next_key::<Cow<'_, str>>()? {
+            match &*key {
+                "apiVersion" => found.api_version = map.next_value::<Option<String>>()?.unwrap_or_default(),
+                "kind" => found.kind = map.next_value::<Option<String>>()?.unwrap_or_default(),
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+        }
+        Ok(found)
+    }
 }
 
 /// How unknown and duplicate fields are taken.
@@ -143,6 +180,11 @@ pub fn decode(call: &Call, kind: &Kind) -> Result<Value, Fault> {
     serde_json::from_slice(&normal.bytes).map_err(Fault::internal)
 }
 
+/// Where upstream keeps a kind.
+pub(super) fn scheme(kind: &Kind) -> &'static str {
+    OTHER_SCHEMES.iter().find(|(group, _)| *group == kind.group).map_or(SCHEME, |(_, scheme)| scheme)
+}
+
 /// The beginning of a body that cannot be read.
 fn summary(body: &[u8]) -> String {
     let (shown, more) = if body.len() > SHOWN { (&body[..SHOWN], " ...") } else { (body, "") };
@@ -171,9 +213,10 @@ fn check_type(found: &mut Type, kind: &Kind) -> Result<(), Fault> {
     let subject = format!("{} in version {version:?} cannot be handled as a {}", found.kind, kind.kind);
     if proto::field::of_kind(group, version, &found.kind).is_none() {
         return Err(Fault::bad_request(format!(
-            "{subject}: no kind {} is registered for version {} in scheme {SCHEME:?}",
+            "{subject}: no kind {} is registered for version {} in scheme {:?}",
             quoted(&found.kind),
-            quoted(&found.api_version)
+            quoted(&found.api_version),
+            scheme(kind)
         )));
     }
     if found.api_version != expected {
@@ -182,9 +225,10 @@ fn check_type(found: &mut Type, kind: &Kind) -> Result<(), Fault> {
             found.api_version
         )));
     }
+    let internal = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
     Err(Fault::bad_request(format!(
-        "{subject}: converting ({}).{} to ({}).{}: unknown conversion",
-        found.api_version, found.kind, expected, kind.kind
+        "{subject}: converting ({version}.{}) to ({internal}.{}): unknown conversion",
+        found.kind, kind.kind
     )))
 }
 

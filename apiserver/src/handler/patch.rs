@@ -4,12 +4,13 @@ use proto::kind::Kind;
 use proto::{codec, patch as patching};
 use serde_json::Value;
 
-use super::content::Strictness;
+use super::content::{Strictness, scheme};
 use super::{Scope, write};
 use crate::convert::convert;
 use crate::fault::Fault;
-use crate::field::FieldError;
+use crate::field::{FieldError, quoted};
 use crate::negotiation::content_type;
+use crate::object::meta;
 use crate::registry::update::Part;
 use crate::request::{Call, Response};
 use crate::resource::Resource;
@@ -93,6 +94,17 @@ impl<'a> Patch<'a> {
             };
             Fault::invalid("", "", "", &[FieldError::invalid("patch", shown, why)]).without_name()
         };
+        let (version, name) = (&patched["apiVersion"], &patched["kind"]);
+        let is_kind =
+            (version.as_str(), name.as_str()) == (Some(kind.api_version().as_str()), Some(kind.kind));
+        if self.way != Way::Strategic && !is_kind {
+            let shown = |value: &Value| value.as_str().map_or_else(|| value.to_string(), quoted);
+            let (name, version) = (shown(name), shown(version));
+            return Err(refuse(format!(
+                "no kind {name} is registered for version {version} in scheme {:?}",
+                scheme(kind)
+            )));
+        }
         let (normal, problems) =
             codec::normalize_value(kind.message, &patched).map_err(|error| refuse(error.to_string()))?;
         match self.strictness {
@@ -121,6 +133,7 @@ pub(super) async fn patch(
         let mut object = old.clone();
         convert(&mut object, resource.kind, kind);
         let mut new = patch.apply(kind, &object)?;
+        same_uid(&new, &object, &scope)?;
         write::same_namespace(&mut new, &scope.act)?;
         write::same_name(&new, &scope.act)?;
         let mut new = scope.stored_form(new);
@@ -130,6 +143,17 @@ pub(super) async fn patch(
     .await?;
     debug_assert!(!matches!(part, Part::Whole) || !updated.created, "a patch makes nothing");
     scope.answer(200, &updated.object)
+}
+
+/// A patch may not make another object of it.
+fn same_uid(new: &Value, old: &Value, scope: &Scope<'_>) -> Result<(), Fault> {
+    let (uid, kind) = (meta(new, "uid"), scope.act.kind);
+    if uid.is_empty() || uid == meta(old, "uid") {
+        return Ok(());
+    }
+    let error = FieldError::invalid("metadata.uid", uid, "field is immutable");
+    let errors = vec![error; crate::registry::update::times_judged(kind)];
+    Err(Fault::invalid(kind.group, kind.kind, scope.act.name, &errors))
 }
 
 #[cfg(test)]

@@ -131,15 +131,20 @@ fn validate_options(kind: &str, call: &Call) -> Vec<FieldError> {
 
 /// The namespace in an object must be the one in the path, or none.
 pub(crate) fn same_namespace(object: &mut Value, act: &Act<'_>) -> Result<(), Fault> {
+    if !act.kind.namespaced {
+        // What has no namespace is in none, whatever it says.
+        if !meta(object, "namespace").is_empty() {
+            set_meta(object, "namespace", None);
+        }
+        return Ok(());
+    }
     let own = meta(object, "namespace");
     if !own.is_empty() && own != act.namespace {
         return Err(Fault::bad_request(
             "the namespace of the provided object does not match the namespace sent on the request",
         ));
     }
-    if act.kind.namespaced {
-        set_meta(object, "namespace", Some(act.namespace.into()));
-    }
+    set_meta(object, "namespace", Some(act.namespace.into()));
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::check::{At, Errors, label_key, same, selector};
 use super::fill::{self, Fill::Int, Fill::Object, Fill::Str};
 use super::pod::validated;
 use super::podspec::check as podspec;
-use super::{Behavior, GENERIC, NameRule, WITH_STATUS, format, workload};
+use super::{Behavior, GENERIC, NameRule, WITH_STATUS, WITH_STATUS_ALONE, format, workload};
 use crate::field::FieldError;
 
 pub(crate) const NAMESPACE: Behavior = Behavior {
@@ -33,10 +33,7 @@ pub(crate) const NAMESPACE: Behavior = Behavior {
         fill::child(new, "spec")["finalizers"] = old["spec"]["finalizers"].clone();
     },
     validate_create: |namespace| validated(namespace, |at, out| finalizers(&at.get("spec.finalizers"), out)),
-    selectable_fields: &[
-        ("status.phase", |namespace| fill::text(namespace, "status.phase").to_owned()),
-        ("name", |namespace| fill::text(namespace, "metadata.name").to_owned()),
-    ],
+    selectable_fields: &[("status.phase", |namespace| fill::text(namespace, "status.phase").to_owned())],
     name_rule: NameRule::Label,
     ..WITH_STATUS
 };
@@ -567,7 +564,7 @@ pub(crate) const API_SERVICE: Behavior = Behavior {
     default: |object| fill::apply(object, &[("spec.service.port", Int(443))]),
     name_rule: NameRule::PathSegment,
     unconditional_update: false,
-    ..WITH_STATUS
+    ..WITH_STATUS_ALONE
 };
 
 pub(crate) const WEBHOOKS: Behavior = Behavior {
@@ -609,7 +606,7 @@ pub(crate) const ADMISSION_POLICY: Behavior = Behavior {
     },
     generation: true,
     unconditional_update: false,
-    ..WITH_STATUS
+    ..WITH_STATUS_ALONE
 };
 
 pub(crate) const POLICY_BINDING: Behavior = Behavior {
@@ -636,7 +633,7 @@ pub(crate) const FLOW_SCHEMA: Behavior = Behavior {
         fill::apply(object, &[("spec.matchingPrecedence", Int(1000))]);
     },
     generation: true,
-    ..WITH_STATUS
+    ..WITH_STATUS_ALONE
 };
 
 pub(crate) const PRIORITY_LEVEL: Behavior = Behavior {
@@ -655,7 +652,7 @@ pub(crate) const PRIORITY_LEVEL: Behavior = Behavior {
         );
     },
     generation: true,
-    ..WITH_STATUS
+    ..WITH_STATUS_ALONE
 };
 
 pub(crate) const LIMIT_RANGE: Behavior =

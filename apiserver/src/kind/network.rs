@@ -75,6 +75,7 @@ pub(crate) const ENDPOINT_SLICE: Behavior = Behavior {
         })
     },
     generation: true,
+    counted_metadata: &["labels"],
     ..GENERIC
 };
 

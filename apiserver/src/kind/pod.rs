@@ -7,6 +7,7 @@ use super::podspec::{self, check};
 use super::{Behavior, Grace, WITH_STATUS, fill};
 use crate::field::FieldError;
 use crate::kind::quantity::Quantity;
+use crate::object::{meta_value, set_meta};
 
 pub(crate) const POD: Behavior = Behavior {
     default,
@@ -86,7 +87,8 @@ fn prepare_update(new: &mut Value, old: &Value) {
 }
 
 fn prepare_status(new: &mut Value, old: &Value) {
-    super::keep_all_but_status(new, old);
+    super::keep_all_but_status_and_metadata(new, old);
+    set_meta(new, "ownerReferences", meta_value(old, "ownerReferences").cloned());
     let class = fill::find(old, "status.qosClass").cloned().unwrap_or_else(|| qos_class(old).into());
     let status = fill::child(new, "status");
     fill::put(status, "qosClass", class);

@@ -148,8 +148,10 @@ fn fill_container(container: &mut Value) {
                         .map_or(Value::Null, |(_, fill)| (*fill).into());
                 }
             }
-            if let Some(Value::Object(grpc)) = probe.get_mut("grpc") {
-                grpc.entry("service").or_insert_with(|| "".into());
+            if let Some(grpc) =
+                probe.get_mut("grpc").filter(|grpc| grpc.is_object() && grpc["service"].is_null())
+            {
+                grpc["service"] = "".into();
             }
         }
     }

@@ -6,7 +6,7 @@ use super::check::{At, Errors, same, selector};
 use super::fill::{self, Fill::Bool, Fill::Str};
 use super::pod::validated;
 use super::podspec::check::{node_selector, quantity};
-use super::{Behavior, GENERIC, WITH_STATUS, format};
+use super::{Behavior, GENERIC, WITH_STATUS, WITH_STATUS_ALONE, format};
 use crate::field::FieldError;
 
 pub(crate) const VOLUME: Behavior = Behavior {
@@ -45,7 +45,6 @@ pub(crate) const VOLUME: Behavior = Behavior {
             }
         })
     },
-    selectable_fields: &[("name", |object| fill::text(object, "metadata.name").to_owned())],
     ..WITH_STATUS
 };
 
@@ -153,7 +152,6 @@ pub(crate) const CLAIM: Behavior = Behavior {
     prepare_create: |object| object["status"] = json!({"phase": "Pending"}),
     validate_create: |object| validated(object, claim),
     validate_update: update_claim,
-    selectable_fields: &[("name", |object| fill::text(object, "metadata.name").to_owned())],
     ..WITH_STATUS
 };
 
@@ -296,5 +294,5 @@ pub(crate) const CSI_NODE: Behavior = Behavior { unconditional_update: false, ..
 pub(crate) const ATTACHMENT: Behavior = Behavior {
     validate_update: |new, old| validated(new, |at, out| at.get("spec").immutable(out, &old["spec"])),
     unconditional_update: false,
-    ..WITH_STATUS
+    ..WITH_STATUS_ALONE
 };

@@ -8,13 +8,19 @@ use super::pod::validated;
 use super::podspec::{self, check};
 use super::{Behavior, GENERIC, WITH_STATUS, format};
 use crate::field::FieldError;
+use crate::object::{as_map, meta_mut, meta_value, set_meta};
 
 pub(crate) const DEPLOYMENT: Behavior = Behavior {
     default: default_deployment,
     validate_create: |object| validated(object, deployment),
     validate_update: |new, old| updated(new, old, deployment, true),
+    prepare_status: |new, old| {
+        super::keep_all_but_status_and_metadata(new, old);
+        set_meta(new, "labels", meta_value(old, "labels").cloned());
+    },
     validate_status: |new, old| validated(new, |at, out| deployment_status(at, old, out)),
     generation: true,
+    counted_metadata: &["annotations"],
     ..WITH_STATUS
 };
 
@@ -26,7 +32,6 @@ pub(crate) const REPLICA_SET: Behavior = Behavior {
     validate_create: |object| validated(object, replica_set),
     validate_update: |new, old| updated(new, old, replica_set, true),
     validate_status: |new, _| validated(new, replica_status),
-    selectable_fields: &[("status.replicas", replicas)],
     generation: true,
     ..WITH_STATUS
 };
@@ -49,6 +54,12 @@ pub(crate) const DAEMON_SET: Behavior = Behavior {
         if let Some(spec) = object["spec"].as_object_mut() {
             spec.remove("templateGeneration");
         }
+        set_template_generation(object, 1);
+    },
+    prepare_update: |new, old| {
+        super::keep_status(new, old);
+        let changed = new["spec"]["template"] != old["spec"]["template"];
+        set_template_generation(new, template_generation(old) + i64::from(changed));
     },
     validate_create: |object| validated(object, daemon_set),
     validate_update: |new, old| updated(new, old, daemon_set, true),
@@ -131,6 +142,19 @@ fn default_daemon_set(object: &mut Value) {
             ],
         );
     }
+}
+
+/// Where the count of a DaemonSet's templates is kept, which once was a field.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+fn template_generation(object: &Value) -> i64 {
+    let count = meta_value(object, "annotations").and_then(|all| all[TEMPLATE_GENERATION].as_str());
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+fn set_template_generation(object: &mut Value, count: i64) {
+    let annotations = meta_mut(object).entry("annotations").or_insert_with(|| json!({}));
+    as_map(annotations).insert(TEMPLATE_GENERATION.to_owned(), count.to_string().into());
 }
 
 const STATEFUL_SET_DEFAULTS: &[Default] = &[

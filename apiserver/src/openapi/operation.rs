@@ -219,7 +219,7 @@ impl Operations<'_> {
         if self.kind.allows("delete") {
             let id = self.name("delete", true, "");
             let mut operation = self.operation(&id, &format!("delete {kind}"), "delete", self.gvk());
-            let gone = if gives_back(self.kind) { &self.object } else { status };
+            let gone = if crate::registry::delete::gives_back(self.kind) { &self.object } else { status };
             operation["parameters"] = DELETE.iter().map(query).collect();
             operation["requestBody"] = json!({"content": content(&["*/*"], options)});
             operation["responses"] = responses(&[200, 202], OBJECTS, gone);
@@ -231,27 +231,6 @@ impl Operations<'_> {
             all.push(("patch", self.patch(&id, text, self.gvk(), &self.object, patch)));
         }
         all
-    }
-}
-
-/// Whether a deletion answers with the object.
-fn gives_back(kind: &Kind) -> bool {
-    const CORE: &[&str] = &[
-        "persistentvolumeclaims",
-        "persistentvolumes",
-        "pods",
-        "podtemplates",
-        "resourcequotas",
-        "serviceaccounts",
-        "services",
-    ];
-    const STORAGE: &[&str] =
-        &["csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"];
-    match kind.group {
-        "" => CORE.contains(&kind.plural),
-        "storage.k8s.io" => STORAGE.contains(&kind.plural),
-        "resource.k8s.io" => true,
-        _ => false,
     }
 }
 

@@ -22,6 +22,10 @@ const LONGEST_BASE: usize = 58;
 /// How often a generated name is tried that turns out to be taken.
 const NAME_TRIES: usize = 8;
 
+/// Metadata that is not taken from clients. Who owns which field is not told yet, so what a client says of it is void.
+const UNTAKEN: [&str; 5] =
+    ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion", "managedFields"];
+
 /// A name made out of a prefix.
 pub fn generated(prefix: &str) -> String {
     let mut random = rand::rng();
@@ -55,7 +59,8 @@ impl Act<'_> {
 
     async fn create_once(&self, mut object: Value) -> Result<Value, Fault> {
         let behavior = self.resource.behavior;
-        if !object::meta(&object, "resourceVersion").is_empty() {
+        let version = object::meta(&object, "resourceVersion").to_owned();
+        if !version.is_empty() && !self.dry_run {
             return Err(Fault::new(500, "", "resourceVersion should not be set on objects to be created"));
         }
         fill(&mut object, self.namespace, self.resource.kind.namespaced);
@@ -69,6 +74,10 @@ impl Act<'_> {
             admission::admit(&attributes, &mut object, act.server).await?;
         }
         (behavior.prepare_create)(&mut object);
+        if !version.is_empty() {
+            // Only what is stored must have none.
+            set_meta(&mut object, "resourceVersion", Some(version.into()));
+        }
         set_meta(&mut object, "generation", behavior.generation.then(|| 1.into()));
         let finish = match behavior.hooks {
             Some(hooks) => hooks.begin_create(act.server, &mut object, act.dry_run).await?,
@@ -81,7 +90,7 @@ impl Act<'_> {
         result
     }
 
-    async fn create_prepared(&self, mut object: Value) -> Result<Value, Fault> {
+    async fn create_prepared(&self, object: Value) -> Result<Value, Fault> {
         let behavior = self.resource.behavior;
         let mut errors = meta::validate(&object, behavior.name_rule, self.resource.kind.namespaced);
         errors.extend((behavior.validate_create)(&object));
@@ -99,12 +108,17 @@ impl Act<'_> {
         let exists = || Fault::already_exists(self.kind.group, self.kind.plural, self.name);
         if self.dry_run {
             let (item, _) = self.server.store().get(key.as_bytes()).await?;
-            return if item.is_some() { Err(exists()) } else { Ok(object) };
+            return if item.is_some() {
+                Err(exists())
+            } else {
+                object::as_stored(object, self.resource.kind)
+            };
         }
         let lease = self.server.lease_for(self.resource).await?;
         let value = object::to_stored(&object, self.resource.kind)?;
         match self.server.store().put(key.as_bytes(), value, 0, lease).await? {
             Commit::Made(revision) => {
+                let mut object = object::as_stored(object, self.resource.kind)?;
                 storage::set_revision(&mut object, revision);
                 Ok(object)
             }
@@ -121,7 +135,7 @@ impl Act<'_> {
 
 /// Sets what the server alone sets on a new object, and drops what it does not take from clients.
 fn fill(object: &mut Value, namespace: &str, namespaced: bool) {
-    for field in ["selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "resourceVersion"] {
+    for field in UNTAKEN {
         set_meta(object, field, None);
     }
     set_meta(object, "creationTimestamp", Some(object::time(object::now()).into()));

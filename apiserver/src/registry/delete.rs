@@ -1,6 +1,7 @@
 //! Deleting: what a deletion does to an object is decided by [`plan`]; the driver carries it out.
 
 use jiff::{SignedDuration, Timestamp};
+use proto::kind::Kind;
 use serde_json::{Value, json};
 
 use super::{Act, MOST_TRIES, Stored};
@@ -20,16 +21,31 @@ const FOREGROUND: &str = "foregroundDeletion";
 /// Resources that orphan their dependents unless told otherwise.
 const ORPHANING: &[(&str, &str)] = &[("", "replicationcontrollers"), ("batch", "jobs")];
 
-/// Resources whose deletion is answered with the object instead of a `Status`.
-const RETURNS_OBJECT: &[&str] = &[
-    "persistentvolumeclaims",
-    "persistentvolumes",
-    "pods",
-    "podtemplates",
-    "resourcequotas",
-    "serviceaccounts",
-    "services",
+/// The resources whose deletion answers with the object that is gone, by group.
+const GIVEN_BACK: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "persistentvolumeclaims",
+            "persistentvolumes",
+            "pods",
+            "podtemplates",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
+    ),
+    ("resource.k8s.io", &["deviceclasses", "resourceclaims", "resourceclaimtemplates", "resourceslices"]),
+    (
+        "storage.k8s.io",
+        &["csidrivers", "csinodes", "storageclasses", "volumeattachments", "volumeattributesclasses"],
+    ),
 ];
+
+/// Whether a deletion answers with the object.
+pub(crate) fn gives_back(kind: &Kind) -> bool {
+    GIVEN_BACK.iter().any(|(group, plurals)| *group == kind.group && plurals.contains(&kind.plural))
+}
 
 /// What the caller of a deletion may say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -307,11 +323,7 @@ impl Act<'_> {
     pub fn deletion_answer(&self, deleted: Deleted) -> Value {
         match deleted {
             Deleted::Kept(object) => object,
-            Deleted::Gone(object)
-                if self.kind.group.is_empty() && RETURNS_OBJECT.contains(&self.kind.plural) =>
-            {
-                object
-            }
+            Deleted::Gone(object) if gives_back(self.kind) => object,
             Deleted::Gone(object) => {
                 let mut details =
                     json!({"name": self.name, "kind": self.kind.plural, "uid": meta(&object, "uid")});

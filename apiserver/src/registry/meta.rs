@@ -15,7 +15,7 @@ const KNOWN_FINALIZERS: &[&str] = &["orphan", "foregroundDeletion", "kubernetes"
 
 /// Metadata that only the server sets, on update kept from the old object.
 const SERVERS_OWN: &[&str] =
-    &["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"];
+    &["uid", "creationTimestamp", "deletionGracePeriodSeconds", "generation", "managedFields"];
 
 /// What is wrong with the metadata of a new object.
 pub fn validate(object: &Value, rule: NameRule, namespaced: bool) -> Vec<FieldError> {
@@ -130,7 +130,7 @@ fn validate_owners(object: &Value, path: &Path) -> Vec<FieldError> {
         if group.is_empty() && text("kind") == "Event" {
             errors.push(FieldError::invalid(
                 path,
-                owner.to_string(),
+                owner.clone(),
                 "/v1, Kind=Event is disallowed from being an owner",
             ));
         }
@@ -156,7 +156,8 @@ fn validate_owners(object: &Value, path: &Path) -> Vec<FieldError> {
 fn validate_finalizers(object: &Value, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let found = crate::object::finalizers(object);
-    for finalizer in &found {
+    for (place, finalizer) in found.iter().enumerate() {
+        let path = &path.index(place);
         errors.extend(
             proto::name::label_key_errors(finalizer)
                 .into_iter()
@@ -207,11 +208,10 @@ pub fn keep(new: &mut Value, old: &Value) {
         set_meta(new, field, meta_value(old, field).cloned());
     }
     set_meta(new, "selfLink", None);
-    if meta_value(new, "generateName").is_none() {
-        set_meta(new, "generateName", meta_value(old, "generateName").cloned());
-    }
-    if meta_value(new, "managedFields").is_none() {
-        set_meta(new, "managedFields", meta_value(old, "managedFields").cloned());
+    for field in ["deletionTimestamp", "generateName"] {
+        if meta_value(new, field).is_none() {
+            set_meta(new, field, meta_value(old, field).cloned());
+        }
     }
 }
 
@@ -219,7 +219,7 @@ pub fn keep(new: &mut Value, old: &Value) {
 pub fn validate_update(new: &Value, old: &Value) -> Vec<FieldError> {
     let path = Path::root("metadata");
     let mut errors = Vec::new();
-    for field in ["name", "namespace", "uid", "creationTimestamp"] {
+    for field in ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp"] {
         if meta_value(new, field) != meta_value(old, field) {
             let value = meta_value(new, field).cloned().unwrap_or_else(|| "".into());
             errors.push(FieldError::invalid(&path.child(field), value, "field is immutable"));
@@ -264,7 +264,7 @@ mod tests {
             (
                 json!({"name": "a", "namespace": "n", "finalizers": ["x"]}),
                 &[
-                    "metadata.finalizers: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified",
+                    "metadata.finalizers[0]: Invalid value: \"x\": name is neither a standard finalizer name nor is it fully qualified",
                 ],
             ),
         ];
@@ -280,7 +280,7 @@ mod tests {
     #[test]
     fn the_servers_own_metadata_is_kept() {
         let old = json!({"metadata": {"name": "a", "uid": "1", "generation": 2}});
-        let mut new = json!({"metadata": {"name": "a", "uid": "2", "deletionTimestamp": "x"}});
+        let mut new = json!({"metadata": {"name": "a", "uid": "2"}});
         keep(&mut new, &old);
         assert_eq!(new, old);
     }

@@ -1,5 +1,6 @@
 //! Changing an object: the new state is made from the latest one, judged, and swapped in.
 
+use proto::kind::Kind;
 use serde_json::Value;
 use store::{Commit, Revision};
 
@@ -17,6 +18,26 @@ pub struct Rule {
     pub prepare: fn(new: &mut Value, old: &Value),
     /// What is wrong with the change.
     pub validate: fn(new: &Value, old: &Value) -> Vec<FieldError>,
+}
+
+/// The resources whose kinds leave metadata to the registry on update.
+const JUDGED_ONCE: &[&str] = &[
+    "csinodes",
+    "endpointslices",
+    "events",
+    "flowschemas",
+    "limitranges",
+    "mutatingadmissionpolicies",
+    "persistentvolumes",
+    "validatingadmissionpolicies",
+    "validatingadmissionpolicybindings",
+    "validatingwebhookconfigurations",
+    "volumeattachments",
+];
+
+/// How often metadata is judged when objects of a kind change.
+pub(crate) fn times_judged(kind: &Kind) -> usize {
+    if JUDGED_ONCE.contains(&kind.plural) { 1 } else { 2 }
 }
 
 /// What part of an object an update may change.
@@ -85,7 +106,11 @@ impl Act<'_> {
             Part::Free => {}
         }
         set_meta(&mut new, "resourceVersion", meta_value(old, "resourceVersion").cloned());
-        if behavior.generation && !matches!(part, Part::Status) && spec_differs(&new, old) {
+        let counts = || {
+            let differs = |field: &&str| meta_value(&new, field) != meta_value(old, field);
+            spec_differs(&new, old) || behavior.counted_metadata.iter().any(differs)
+        };
+        if behavior.generation && !matches!(part, Part::Status) && counts() {
             let generation = meta_value(old, "generation").and_then(Value::as_i64).unwrap_or(0);
             set_meta(&mut new, "generation", Some((generation + 1).into()));
         }
@@ -106,8 +131,10 @@ impl Act<'_> {
         let old = &current.object;
         let behavior = self.resource.behavior;
         let mut errors = meta::validate_update(&new, old);
-        // Upstream's registry and its kinds both judge metadata, so each mistake is among the causes twice.
-        errors.extend_from_within(..);
+        // Upstream's registry and most of its kinds both judge metadata, so each mistake is among the causes twice.
+        if times_judged(self.kind) > 1 {
+            errors.extend_from_within(..);
+        }
         errors.extend(match part {
             Part::Whole => (behavior.validate_update)(&new, old),
             Part::Status => (behavior.validate_status)(&new, old),
@@ -134,12 +161,13 @@ impl Act<'_> {
     }
 
     /// Swaps in a new state. `None`: somebody was faster.
-    pub(super) async fn put(&self, revision: Revision, mut new: Value) -> Result<Option<Value>, Fault> {
+    pub(super) async fn put(&self, revision: Revision, new: Value) -> Result<Option<Value>, Fault> {
         let key = self.resource.key(self.namespace, self.name);
         let value = object::to_stored(&new, self.resource.kind)?;
         let lease = self.server.lease_for(self.resource).await?;
         match self.server.store().put(key.as_bytes(), value, revision, lease).await? {
             Commit::Made(revision) => {
+                let mut new = object::as_stored(new, self.resource.kind)?;
                 storage::set_revision(&mut new, revision);
                 Ok(Some(new))
             }
@@ -172,19 +200,14 @@ impl Act<'_> {
                 return Ok(());
             }
             let error = FieldError::invalid("metadata.resourceVersion", 0, "must be specified for an update");
-            return Err(Fault::invalid(self.kind.group, self.kind.kind, self.name, &[error]));
+            return Err(Fault::invalid(self.kind.group, self.kind.plural, self.name, &[error]));
         }
         match version.parse::<Revision>() {
             Ok(0) if self.resource.behavior.unconditional_update => Ok(()),
             Ok(revision) if revision == current.revision => Ok(()),
             Ok(_) => Err(Fault::modified(self.kind.group, self.kind.plural, self.name)),
             Err(_) => {
-                let error = FieldError::invalid(
-                    "metadata.resourceVersion",
-                    version,
-                    format!("strconv.ParseUint: parsing {version:?}: invalid syntax"),
-                );
-                Err(Fault::invalid(self.kind.group, self.kind.plural, self.name, &[error]))
+                Err(Fault::new(500, "", format!("strconv.ParseUint: parsing {version:?}: invalid syntax")))
             }
         }
     }
