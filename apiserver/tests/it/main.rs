@@ -4,6 +4,7 @@
 mod access;
 mod bootstrap;
 mod discovery;
+mod golden;
 mod identity;
 mod objects;
 mod reading;
