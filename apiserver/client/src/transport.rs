@@ -32,6 +32,9 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// After how long the kernel asks a silent server whether it is there. Costs this process no wake-up.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
+/// How long the kernel waits for an answer before it asks again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How often the kernel asks again before it gives up.
 const KEEPALIVE_RETRIES: u32 = 3;
 
@@ -69,6 +72,7 @@ pub fn client(config: Config) -> kube::Result<Client> {
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(KEEPALIVE));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     tcp.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let mut builder =
@@ -233,7 +237,8 @@ impl Service<Request<Body>> for Transport {
 impl Shared {
     async fn send(self: &Arc<Self>, request: Request<Body>) -> Result<Response<Answer>, Error> {
         if self.is_old.load(Ordering::Relaxed) {
-            return Ok(self.old.request(request).await?.map(|incoming| Answer { incoming, _place: None }));
+            let response = self.old.request(request).await.map_err(told)?;
+            return Ok(response.map(|incoming| Answer { incoming, _place: None }));
         }
         let (connections, place) = self.place();
         let spare = again(&request);
@@ -241,12 +246,18 @@ impl Shared {
             Ok(response) => Ok(response.map(|incoming| Answer { incoming, _place: Some(place) })),
             Err(error) => match spare.filter(|_| self.is_old.load(Ordering::Relaxed)) {
                 Some(spare) => {
-                    Ok(self.old.request(spare).await?.map(|incoming| Answer { incoming, _place: None }))
+                    let response = self.old.request(spare).await.map_err(told)?;
+                    Ok(response.map(|incoming| Answer { incoming, _place: None }))
                 }
-                None => Err(error.into()),
+                None => Err(told(error)),
             },
         }
     }
+}
+
+/// An error with its causes: those who log it print no more than its first line.
+fn told(error: legacy::Error) -> Error {
+    format!("{:#}", anyhow::Error::from(error)).into()
 }
 
 /// The same request once more, if its body can be had twice.
