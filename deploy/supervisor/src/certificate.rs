@@ -292,7 +292,7 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Option<String>> {
 }
 
 /// Puts a file in place whole: a crash leaves the old one or the new one.
-pub(crate) fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
+pub(crate) fn write(path: &Path, content: &(impl AsRef<[u8]> + ?Sized), mode: u32) -> anyhow::Result<()> {
     let place = || format!("could not write {}", path.display());
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(place)?;
@@ -304,7 +304,7 @@ pub(crate) fn write(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     drop(std::fs::remove_file(&draft));
     let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft);
     let mut file = file.with_context(place)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).with_context(place)?;
+    file.write_all(content.as_ref()).and_then(|()| file.sync_all()).with_context(place)?;
     std::fs::rename(&draft, path).with_context(place)
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::layout::{DATA, Layout};
+use crate::pause::IMAGE as PAUSE;
 use crate::token::Token;
 
 pub(crate) mod layer;
@@ -195,11 +196,7 @@ const NODE: [Flag; 25] = [
     Flag::switch("disable-kube-proxy", false, "Leave the service proxy out"),
     Flag::one("flannel-iface", "", "The interface towards the other nodes"),
     Flag::one("container-runtime-endpoint", "", "Use the container runtime at this CRI socket, start none"),
-    Flag::one(
-        "pause-image",
-        "isopod.local/pause:1",
-        "The image of the container that holds a pod's namespaces",
-    ),
+    Flag::one("pause-image", PAUSE, "The image of the container that holds a pod's namespaces"),
     Flag::one("snapshotter", "overlayfs", "How containerd lays layers over each other: overlayfs or native"),
     Flag::one("resolv-conf", "", "The resolver's configuration that pods inherit"),
     Flag::one(

@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::certificate::{PUBLIC, write};
 use crate::layout::Layout;
+use crate::pause;
 use crate::plan::Scene;
 
 /// The CNI plugins that the multi-call program of flannel has.
@@ -82,6 +83,13 @@ pub(crate) fn prepare(scene: &Scene, program: &Path) -> anyhow::Result<()> {
     for folder in [plugins(layout), networks(layout), layout.agent("images"), layout.agent("pod-manifests")] {
         std::fs::create_dir_all(&folder)
             .with_context(|| format!("could not make the folder {}", folder.display()))?;
+    }
+    if scene.node.pause_image == pause::IMAGE {
+        let (file, archive) = (layout.agent("images/isopod-pause.tar"), pause::archive()?);
+        // Left as it is where it is the same, so that it is not imported again.
+        if !std::fs::read(&file).is_ok_and(|there| there == archive) {
+            write(&file, &archive, PUBLIC)?;
+        }
     }
     for plugin in PLUGINS {
         let link = plugins(layout).join(plugin);

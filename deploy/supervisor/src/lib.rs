@@ -24,6 +24,7 @@ mod join;
 mod journal;
 mod leftover;
 mod mark;
+mod pause;
 mod role;
 mod sys;
 
