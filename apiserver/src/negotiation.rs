@@ -50,7 +50,8 @@ const TYPES: &[(&str, Encoding)] = &[
 ];
 
 /// What `Accept` may say.
-pub const ACCEPTED: &[&str] = &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
+pub const ACCEPTED: &[&str] =
+    &["application/json", "application/yaml", "application/vnd.kubernetes.protobuf"];
 
 impl Encoding {
     /// The `Content-Type`.

@@ -1,4 +1,4 @@
-//! The API's behaviour over HTTP, on a store in memory.
+//! The API's behaviour over HTTP, on stores of three kinds.
 #![expect(clippy::unwrap_used, reason = "the lint exempts tests, and all of this binary is tests")]
 
 mod access;
@@ -8,6 +8,7 @@ mod golden;
 mod identity;
 mod objects;
 mod reading;
+mod stores;
 mod streams;
 mod subject;
 mod subresources;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use testkit::Cluster;
 
-/// A server on a store in memory.
+/// A server.
 pub(crate) struct Subject {
     pub(crate) cluster: Arc<Cluster>,
     client: kube::Client,
@@ -29,7 +29,11 @@ impl Subject {
     }
 
     pub(crate) async fn start_with(settings: Settings) -> Self {
-        let cluster = testkit::start_with(settings, Arc::new(store::memory::Memory::new())).await;
+        Self::start_on(settings, Arc::new(store::memory::Memory::new())).await
+    }
+
+    pub(crate) async fn start_on(settings: Settings, store: Arc<dyn store::Store>) -> Self {
+        let cluster = testkit::start_with(settings, store).await;
         let client = cluster.client();
         Self { cluster: Arc::new(cluster), client }
     }
@@ -109,7 +113,8 @@ impl Subject {
     }
 }
 
-/// Runs each case against a server of its own.
+/// Runs each case against a server of its own: on a store in memory as a test of its own, on the other stores one
+/// after another, each on its own part of one store.
 #[macro_export]
 macro_rules! cases {
     ($($name:ident),* $(,)?) => {
@@ -118,6 +123,22 @@ macro_rules! cases {
             async fn $name() {
                 super::$name(&$crate::subject::Subject::start().await).await;
             })*
+        }
+
+        mod datastore {
+            #[tokio::test]
+            async fn all() {
+                let running = $crate::stores::datastore().await;
+                $(super::$name(&running.subject(stringify!($name)).await).await;)*
+            }
+        }
+
+        mod etcd {
+            #[tokio::test]
+            async fn all() {
+                let running = $crate::stores::etcd().await;
+                $(super::$name(&running.subject(stringify!($name)).await).await;)*
+            }
         }
     };
 }
