@@ -58,6 +58,13 @@ pub(crate) fn is_mode(name: &str) -> bool {
     MODES.iter().any(|mode| mode.name == name)
 }
 
+/// Whether everybody may ask a path, or it is one check of those that everybody may ask all at once.
+pub(crate) fn is_open(path: &str) -> bool {
+    ALWAYS
+        .iter()
+        .any(|open| path.strip_prefix(open).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 /// What all authorizers together say.
 pub(crate) fn decide(server: &Server, user: &User, asked: &Attributes<'_>) -> Verdict {
     let is_open = !asked.is_resource && ALWAYS.contains(&asked.path);
@@ -118,6 +125,15 @@ fn refusal(user: &User, asked: &Attributes<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn open_paths() {
+        for (path, expected) in
+            [("/readyz", true), ("/readyz/etcd", true), ("/readyzzz", false), ("/api", false)]
+        {
+            assert_eq!(is_open(path), expected, "{path}");
+        }
+    }
 
     #[test]
     fn refusals_in_words() {

@@ -67,6 +67,11 @@ pub async fn run(server: Arc<Server>, port: u16, made: daemon::ready::Gate) -> a
     all.extend(own(&server, port)?);
     let server = &server;
     futures::stream::iter(all).for_each_concurrent(AT_ONCE, |wanted| ensure(server, wanted)).await;
+    // Who asks first shall find the roles where the authorizer looks for them.
+    while let Err(fault) = server.fresh().await {
+        tracing::warn!("the cache lags behind: {fault}");
+        tokio::time::sleep(PAUSE).await;
+    }
     drop(made);
     std::future::pending().await
 }

@@ -26,6 +26,9 @@ use crate::{authn, authz, handler, negotiation, present, supervisor};
 /// The largest body of a request: kube-apiserver's figure, which leaves room for etcd's 1.5 MiB in any encoding.
 const MOST_BODY: usize = 3 * 1024 * 1024;
 
+/// How long a request waits for the server to start. A start takes a fraction of this unless the datastore is away.
+const START: Duration = Duration::from_secs(10);
+
 /// How long a client may take for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -198,6 +201,9 @@ async fn answer(
     {
         return supervisor::pass(server, socket, parts, body, from).await;
     }
+    if !authz::is_open(&info.path) {
+        started(server).await?;
+    }
     let user = authn::authenticate(server, &mut parts.headers, shown.as_deref()).await?;
     let user = authn::impersonation::acting(server, user, &mut parts.headers, &info)?;
     if let Err(fault) = authz::authorize(server, &user, &info).await {
@@ -210,6 +216,14 @@ async fn answer(
     let upgrades = parts.headers.contains_key(http::header::UPGRADE);
     let body = if upgrades { Bytes::new() } else { read(body).await? };
     handler::answer(server, Call { info, user, parts, body, warnings }).await
+}
+
+/// Waits until the server has read its objects: before that it knows no roles, and would refuse those who may.
+async fn started(server: &Server) -> Result<(), Fault> {
+    let ready = server.context().gates().ready();
+    tokio::time::timeout(START, ready).await.map_err(|_| {
+        Fault::unavailable("the server is starting: it has not read its objects yet").retry_after(1)
+    })
 }
 
 async fn read(body: Incoming) -> Result<Bytes, Fault> {

@@ -106,7 +106,8 @@ fn kubeconfig_of(url: &str, authority: &Authority, user: &Value) -> Value {
     })
 }
 
-async fn connect(url: &str, authority: &Authority, identity: &Identity) -> kube::Client {
+/// A client with this identity at a server.
+pub async fn connect(url: &str, authority: &Authority, identity: &Identity) -> kube::Client {
     connect_with(kubeconfig(url, authority, identity)).await
 }
 

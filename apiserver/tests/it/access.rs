@@ -1,5 +1,7 @@
 //! Who may do what: roles, nodes, and the reviews that say so.
 
+use std::sync::Arc;
+
 use apiserver::config::Settings;
 use serde_json::{Value, json};
 
@@ -318,4 +320,22 @@ async fn nodes_write_only_what_is_theirs() {
         let gone = n1.send("DELETE", &format!("{path}?gracePeriodSeconds=0"), Value::Null).await;
         assert_eq!(gone.code, code, "{name}: {:?}", gone.body);
     }
+}
+
+#[tokio::test]
+async fn nobody_is_refused_because_the_server_is_starting() {
+    let store: Arc<dyn store::Store> = Arc::new(store::memory::Memory::new());
+    let mut settings = Settings::for_tests();
+    settings.authorization_mode = vec!["RBAC".to_owned()];
+    let authority = testkit::Authority::new();
+    let serving = authority.server();
+    let tls = apiserver::tls::config(vec![serving.certificate], serving.key, vec![authority.certificate()]);
+    let (context, trigger) = daemon::Context::new("starting");
+    let (_, address) = apiserver::start(settings, context.clone(), store, tls.unwrap()).await.unwrap();
+    let proxy = authority.client("system:kube-proxy", &[]);
+    // Not ready yet: nothing has run since the start.
+    let client = testkit::connect(&format!("https://{address}"), &authority, &proxy).await;
+    let request = http::Request::get("/api/v1/services").body(client::kube::client::Body::empty()).unwrap();
+    assert_eq!(client.send(request).await.unwrap().status(), 200);
+    trigger.start();
 }
