@@ -1,10 +1,12 @@
 //! The multi-call executable: every daemon and the supervisor in one file.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 
 /// The name of the executable that the package `bundle` builds.
 pub const NAME: &str = "isopod-bundle";
@@ -18,18 +20,29 @@ pub enum Profile {
     Release,
 }
 
-/// Builds it, with cargo's own progress on the terminal, and returns where it is.
+/// Builds it and returns where it is; tells how far it is by the crates that are done.
 ///
 /// # Errors
-/// Where it does not build.
-pub fn build(repo: &Path, profile: Profile) -> Result<PathBuf> {
+/// Where it does not build; cargo has said why.
+pub fn build(repo: &Path, profile: Profile, tell: impl Fn(&str)) -> Result<PathBuf> {
     let mut command = Command::new("cargo");
-    command.args(["build", "--quiet", "--package", "bundle"]).current_dir(repo);
+    command.args(["build", "--quiet", "--package", "bundle", "--message-format", "json-render-diagnostics"]);
     if profile == Profile::Release {
         command.arg("--release");
     }
-    let status = command.stdout(Stdio::null()).status().context("could not run cargo")?;
-    if !status.success() {
+    let child = command.current_dir(repo).stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+    let mut child = child.context("could not run cargo")?;
+    let messages = child.stdout.take().context("cargo's output was asked for")?;
+    let mut done = 0_u32;
+    for line in BufReader::new(messages).lines() {
+        let message: Value = serde_json::from_str(&line.context("could not read cargo's output")?)
+            .context("cargo does not speak JSON")?;
+        if message["reason"] == "compiler-artifact" {
+            done += 1;
+            tell(&format!("{done} crates, {}", message["target"]["name"].as_str().unwrap_or_default()));
+        }
+    }
+    if !child.wait().context("could not wait for cargo")?.success() {
         bail!("the daemons do not build, see above");
     }
     Ok(place(repo, profile))

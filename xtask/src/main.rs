@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
-use xtask::report::say;
+use xtask::report::{say, step};
 use xtask::{bundle, package, up};
 
 mod codegen;
@@ -59,7 +59,10 @@ fn dispatch() -> Result<bool> {
 /// Builds in release and measures, which is a program of its own: it speaks TLS and takes long to build.
 fn bench(repo: &Path, words: Vec<String>) -> Result<()> {
     package::install_missing()?;
-    bundle::build(repo, bundle::Profile::Release)?;
+    step("build (release)", |step| {
+        let built = bundle::build(repo, bundle::Profile::Release, |how| step.progress(how))?;
+        Ok(((), built.display().to_string()))
+    })?;
     let cargo = ["run", "--quiet", "--release", "--package", "e2e", "--bin", "isopod-bench", "--"];
     let status = Command::new("cargo").args(cargo).args(words).current_dir(repo).status();
     ensure!(status.context("could not run cargo")?.success(), "the figures are not complete, see above");

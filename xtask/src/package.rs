@@ -33,9 +33,17 @@ pub fn install_missing() -> Result<String> {
     if missing.is_empty() {
         return Ok("all there".to_owned());
     }
+    install(&missing)?;
+    Ok(format!("installed {}", missing.join(" ")))
+}
+
+/// Installs packages by name.
+///
+/// # Errors
+/// Where the package manager fails; the message names the packages.
+pub fn install(missing: &[&str]) -> Result<()> {
     let named = missing.join(" ");
-    for words in [vec!["update", "-q"], [vec!["install", "-qy", "--no-install-recommends"], missing].concat()]
-    {
+    for words in [vec!["update", "-q"], [&["install", "-qy", "--no-install-recommends"], missing].concat()] {
         let status = Command::new("apt-get")
             .args(&words)
             .env("DEBIAN_FRONTEND", "noninteractive")
@@ -46,7 +54,7 @@ pub fn install_missing() -> Result<String> {
             bail!("apt-get could not install {named}; install them by hand and run this again");
         }
     }
-    Ok(format!("installed {named}"))
+    Ok(())
 }
 
 fn is_installed(name: &str) -> bool {

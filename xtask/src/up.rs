@@ -79,8 +79,8 @@ pub fn up(repo: &Path, options: &Options) -> Result<()> {
     })?;
     let built = match &options.executable {
         Some(path) => path.clone(),
-        None => step("build (release)", |_| {
-            let built = bundle::build(repo, bundle::Profile::Release)?;
+        None => step("build (release)", |step| {
+            let built = bundle::build(repo, bundle::Profile::Release, |how| step.progress(how))?;
             let size = fs::metadata(&built).map_or(0, |meta| meta.len());
             Ok((built, format!("one executable, {} MiB", size >> 20)))
         })?,
@@ -182,7 +182,7 @@ fn show(cluster: &Cluster) -> Result<()> {
     say(&format!("  export KUBECONFIG={}", cluster.kubectl.kubeconfig().display()));
     say("  kubectl -n demo get pods -o wide");
     say("  kubectl -n demo exec deploy/web -- wget -qO- http://web.demo");
-    say(&format!("  curl -H 'Host: {DEMO_HOST}' http://{}/", cluster.address(0)));
+    say(&format!("  busybox wget -qO- --header 'Host: {DEMO_HOST}' http://{}/", cluster.address(0)));
     say("");
     Ok(())
 }

@@ -114,11 +114,10 @@ impl Stage {
             return Ok(());
         }
         clear(&self.cluster.site)?;
-        for host in &self.cluster.hosts {
-            if host.folder.exists() {
-                fs::remove_dir_all(&host.folder)
-                    .with_context(|| format!("could not remove {}", host.folder.display()))?;
-            }
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()).filter(|path| !failed || !path.ends_with("logs")) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            removed.with_context(|| format!("could not remove {}", path.display()))?;
         }
         Ok(())
     }
