@@ -282,3 +282,34 @@ pub fn behavior(group: &str, resource: &str) -> &'static Behavior {
         .find(|(g, r, _)| *g == group && *r == resource)
         .map_or(&GENERIC, |(_, _, behavior)| *behavior)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_an_update_of_the_status_changes() {
+        let old =
+            json!({"metadata": {"name": "a", "labels": {"a": "b"}}, "spec": {"x": 1}, "status": {"y": 1}});
+        let change = json!({"metadata": {"name": "a", "annotations": {"c": "d"}, "ownerReferences": [{}]},
+            "spec": {"x": 2}, "status": {"y": 2}});
+        // Resource, then whether labels, annotations and owners change.
+        let cases = [
+            (("", "nodes"), [true, true, true]),
+            (("", "pods"), [true, true, false]),
+            (("apps", "deployments"), [false, true, true]),
+            (("storage.k8s.io", "volumeattachments"), [false, false, false]),
+        ];
+        for ((group, resource), expected) in cases {
+            let mut new = change.clone();
+            (behavior(group, resource).prepare_status)(&mut new, &old);
+            assert_eq!((&new["spec"]["x"], &new["status"]["y"]), (&json!(1), &json!(2)), "{resource}");
+            let meta = &new["metadata"];
+            let found = ["labels", "annotations", "ownerReferences"]
+                .map(|field| meta.get(field) != old["metadata"].get(field));
+            assert_eq!(found, expected, "{resource}");
+        }
+    }
+}

@@ -93,6 +93,18 @@ fn prepare_status(new: &mut Value, old: &Value) {
     let status = fill::child(new, "status");
     fill::put(status, "qosClass", class);
     fill::put(status, "phase", "Pending".into());
+    one_address(status);
+}
+
+/// Makes the one address and the first of all addresses say the same; whoever knows only the one sets that.
+fn one_address(status: &mut Value) {
+    let (one, first) = (fill::text(status, "podIP"), fill::list(status, "podIPs").first());
+    let first = first.map_or("", |ip| fill::text(ip, "ip")).to_owned();
+    if one.is_empty() && !first.is_empty() {
+        status["podIP"] = first.into();
+    } else if one != first {
+        status["podIPs"] = json!([{"ip": one}]);
+    }
 }
 
 fn pod_ips(pod: &Value) -> String {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use x509_parser::pem::Pem;
 
 use super::check::{At, Errors};
-use super::{fill, keep_all_but_status, pod::validated};
+use super::{fill, keep_all_but_status_and_metadata, pod::validated};
 use crate::field::FieldError;
 use crate::object;
 
@@ -19,7 +19,7 @@ const LASTING: [&str; 3] = ["Approved", "Denied", "Failed"];
 
 const CONDITIONS: &str = "status.conditions";
 
-/// Keeps everything but the conditions.
+/// Keeps the spec, and of the status everything but the conditions.
 pub(crate) fn prepare_approval(new: &mut Value, old: &Value) {
     let conditions = fill::find(new, CONDITIONS).cloned();
     prepare(new, old);
@@ -28,7 +28,7 @@ pub(crate) fn prepare_approval(new: &mut Value, old: &Value) {
     fill::child(new, "status")["conditions"] = dated.unwrap_or_default();
 }
 
-/// Keeps everything but the status, of which verdicts stay as they were.
+/// Keeps the spec, and in the status the verdicts as they were.
 pub(crate) fn prepare_status(new: &mut Value, old: &Value) {
     for kind in VERDICTS {
         let before: Vec<Value> = of_kind(old, kind).cloned().collect();
@@ -48,9 +48,9 @@ pub(crate) fn prepare_status(new: &mut Value, old: &Value) {
     prepare(new, old);
 }
 
-/// Keeps everything but the status, and dates new conditions.
+/// Keeps the spec, and dates new conditions.
 fn prepare(new: &mut Value, old: &Value) {
-    keep_all_but_status(new, old);
+    keep_all_but_status_and_metadata(new, old);
     let now = object::time(object::now());
     let Some(Value::Array(conditions)) =
         new.get_mut("status").and_then(|status| status.get_mut("conditions"))
