@@ -1,3 +1,5 @@
+//! Tables of objects and the cells they make, and columns held against a real server.
+
 use super::*;
 
 /// Half past midnight of a day in 2026.
