@@ -3,21 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-/// A daemon's entry: it takes its command line without the program's name.
-type Entry = fn(Vec<String>) -> ExitCode;
-
-/// The daemons by the name of their crate.
-const DAEMONS: &[(&str, Entry)] = &[
-    (apiserver::NAME, apiserver::main),
-    (controller_manager::NAME, controller_manager::main),
-    (datastore::NAME, datastore::main),
-    (dns::NAME, dns::main),
-    (flannel::NAME, flannel::main),
-    (ingress::NAME, ingress::main),
-    (kubelet::NAME, kubelet::main),
-    (kubeproxy::NAME, kubeproxy::main),
-    (scheduler::NAME, scheduler::main),
-];
+mod table;
 
 /// Exit status for a mistake on the command line, as sysexits(3) has it.
 const USAGE: u8 = 64;
@@ -30,17 +16,17 @@ fn main() -> ExitCode {
     if flannel::cni::PLUGINS.contains(&called) {
         return flannel::cni::main(&words);
     }
-    if let Some(entry) = called.strip_prefix("isopod-").and_then(entry) {
+    if let Some(entry) = called.strip_prefix("isopod-").and_then(table::entry) {
         return entry(words.into_iter().skip(1).collect());
     }
     match words.get(1) {
         Some(word) if supervisor::knows(word) => {
             supervisor::main(words.into_iter().skip(1).collect(), supervisor::Programs::Itself)
         }
-        word => match word.and_then(|word| entry(word)) {
+        word => match word.and_then(|word| table::entry(word)) {
             Some(entry) => entry(words.into_iter().skip(2).collect()),
             None => {
-                let known: Vec<&str> = DAEMONS.iter().map(|(name, _)| *name).collect();
+                let known: Vec<&str> = table::DAEMONS.iter().map(|(name, _)| *name).collect();
                 daemon::log::complain(&format!(
                     "{called}: name a command (server, agent, token, help) or a daemon first: {}",
                     known.join(", ")
@@ -49,8 +35,4 @@ fn main() -> ExitCode {
             }
         },
     }
-}
-
-fn entry(name: &str) -> Option<Entry> {
-    DAEMONS.iter().find(|(daemon, _)| *daemon == name).map(|(_, entry)| *entry)
 }
