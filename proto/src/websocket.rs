@@ -321,4 +321,31 @@ mod tests {
         assert_eq!(decoder.read(), Ok(Some(piece(true, false, b""))));
         assert_eq!(decoder.read(), Err(WebSocketError::Parts));
     }
+
+    /// Whatever comes, it is read or refused, and no more is given out than came.
+    #[test]
+    fn anything_may_come() {
+        let mut random = 1u64;
+        for _ in 0..20_000 {
+            let bytes: Vec<u8> = (0..64)
+                .map(|index| {
+                    // The constants are Knuth's.
+                    random = random
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
+                    // A frame of a kind that there is, so that not all end at the first byte.
+                    if index % 16 == 0 { 0x80 | (random >> 60) as u8 } else { (random >> 33) as u8 }
+                })
+                .collect();
+            let mut decoder = Decoder::new(random & 1 << 40 == 0);
+            decoder.take(&bytes);
+            let mut given = 0;
+            while let Ok(Some(event)) = decoder.read() {
+                if let Event::Piece { bytes, .. } = event {
+                    given += bytes.len();
+                }
+            }
+            assert!(given <= bytes.len());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Debian's containerd with everything in a folder of its own and in a network namespace of its own.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -62,6 +63,21 @@ impl Containerd {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// The network namespaces of the pods, which outlive containerd.
+    fn networks(&self) -> BTreeSet<String> {
+        let listed = self.ctr(&["containers", "list", "-q"]).output().unwrap().stdout;
+        let mut networks = BTreeSet::new();
+        for id in String::from_utf8_lossy(&listed).lines() {
+            let told = self.ctr(&["containers", "info", id]).output().unwrap().stdout;
+            let info: serde_json::Value = serde_json::from_slice(&told).unwrap_or_default();
+            let namespaces = info["Spec"]["linux"]["namespaces"].as_array().cloned().unwrap_or_default();
+            let network = namespaces.iter().find(|namespace| namespace["type"] == "network");
+            let path = network.and_then(|network| network["path"].as_str()).map(Path::new);
+            networks.extend(path.and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned()));
+        }
+        networks
+    }
+
     /// Runs a command in the running container of this name.
     pub(crate) async fn exec(&self, container: &str, command: &[&str]) {
         let label = format!("labels.\"io.kubernetes.container.name\"=={container}");
@@ -90,11 +106,15 @@ impl Containerd {
 
 impl Drop for Containerd {
     fn drop(&mut self) {
+        let networks = self.networks();
         for id in self.tasks() {
             drop(self.ctr(&["tasks", "delete", "--force", &id]).output());
         }
         drop(self.process.kill());
         drop(self.process.wait());
+        for network in networks {
+            drop(Command::new("ip").args(["netns", "delete", &network]).output());
+        }
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let places = mounts.lines().filter_map(|line| line.split(' ').nth(4));
         for place in places.filter(|place| Path::new(place).starts_with(&self.folder)) {

@@ -356,4 +356,33 @@ mod tests {
         // Settings, and what nobody knows, are passed over.
         check(&[0x80, 3, 0, 4, 0, 0, 0, 4, 0, 0, 0, 0, 0x80, 3, 9, 9, 0, 0, 0, 0], Ok(None));
     }
+
+    /// Whatever comes, it is read or refused, and no more is given out than came.
+    #[test]
+    fn anything_may_come() {
+        let (mut encoder, mut good) = (Encoder::default(), Vec::new());
+        for frame in frames() {
+            encoder.write(&frame, &mut good);
+        }
+        let mut random = 1u64;
+        for _ in 0..20_000 {
+            let mut bytes = good.clone();
+            for _ in 0..3 {
+                // The constants are Knuth's.
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (random >> 33) as usize % bytes.len();
+                bytes[at] = (random >> 24) as u8;
+            }
+            let mut decoder = Decoder::default();
+            decoder.take(&bytes);
+            let mut given = 0;
+            while let Ok(Some(frame)) = decoder.read() {
+                if let Frame::Data { bytes, .. } = frame {
+                    given += bytes.len();
+                }
+            }
+            assert!(given <= bytes.len());
+        }
+    }
 }
