@@ -1,6 +1,6 @@
 //! A node on the bench: API server, containerd, and the kubelet as a process between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -44,6 +44,7 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) struct Bench {
     kubelet: Option<Child>,
     containerd: Containerd,
+    cgroups: Cgroups,
     cluster: testkit::Cluster,
     /// Signs what kubelet and API server show each other.
     kubelets: Authority,
@@ -57,6 +58,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let containerd = Containerd::start(folder.path()).await;
         let port = free_port();
+        let cgroups = Cgroups { root: format!("isopod-test-{port}") };
         let file = |name: &str, text: &str| {
             std::fs::write(folder.path().join(name), text).unwrap();
             folder.path().join(name)
@@ -73,7 +75,7 @@ impl Bench {
         file("ca.pem", &kubelets.pem());
         file("tls.pem", &serving.certificate_pem);
         file("tls.key", &serving.key_pem);
-        let mut bench = Self { kubelet: None, containerd, cluster, kubelets, port, folder };
+        let mut bench = Self { kubelet: None, containerd, cgroups, cluster, kubelets, port, folder };
         bench
             .make(json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}))
             .await;
@@ -103,7 +105,7 @@ impl Bench {
             .arg(flag("tls-private-key-file", "tls.key"))
             .arg(format!("--container-runtime-endpoint=unix://{}", self.containerd.socket().display()))
             .arg(format!("--port={}", self.port))
-            .arg(format!("--cgroup-root=/isopod-test-{}", self.port))
+            .arg(format!("--cgroup-root=/{}", self.cgroups.root))
             .args([
                 "--hostname-override=n1",
                 "--node-ip=127.0.0.1",
@@ -240,15 +242,32 @@ impl Drop for Bench {
             drop(kubelet.kill());
             drop(kubelet.wait());
         }
+    }
+}
+
+/// The cgroups of a test's pods; goes after what ran in them.
+struct Cgroups {
+    root: String,
+}
+
+impl Drop for Cgroups {
+    fn drop(&mut self) {
         let hierarchies = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten();
         for hierarchy in hierarchies.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
-            let root = hierarchy.path().join(format!("isopod-test-{}", self.port));
-            for folder in ["kubepods/besteffort", "kubepods/burstable", "kubepods", ""] {
-                // Missing where no pod has been in it.
-                drop(std::fs::remove_dir(root.join(folder)));
-            }
+            remove(&hierarchy.path().join(&self.root));
         }
     }
+}
+
+/// Removes a cgroup and those below it.
+fn remove(cgroup: &Path) {
+    for below in std::fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove(&below.path());
+        }
+    }
+    // Missing where no pod has been in it.
+    drop(std::fs::remove_dir(cgroup));
 }
 
 /// Whether a pod says that it is ready.
