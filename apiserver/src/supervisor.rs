@@ -47,7 +47,7 @@ pub(crate) async fn pass(
 ) -> Result<Response, Fault> {
     let away = |why: String| {
         tracing::warn!(socket = %socket.display(), why, "the supervisor does not answer");
-        Fault::unavailable("the supervisor does not answer; try again later").retry_after(1)
+        Fault::unavailable("the supervisor does not answer; try again later")
     };
     let stream = UnixStream::connect(socket).await.map_err(|error| away(error.to_string()))?;
     let (mut sender, connection) =
