@@ -100,12 +100,18 @@ impl Cluster {
         }
     }
 
-    /// Where the machine reaches the node with this index.
+    /// The address of the node with this index on the LAN.
     pub fn address(&self, index: usize) -> String {
-        match self.network {
-            Network::Lan => self.hosts[index].address.to_string(),
-            Network::Machine => "127.0.0.1".to_owned(),
-        }
+        self.hosts[index].address.to_string()
+    }
+
+    /// The address that the server's node gives itself; it took the machine's where it is on the machine's network.
+    ///
+    /// # Errors
+    /// Where the API does not tell.
+    pub fn server_address(&self) -> Result<String> {
+        let address = r#"jsonpath={.status.addresses[?(@.type=="InternalIP")].address}"#;
+        self.kubectl.run(&["get", "node", &self.hosts[0].name, "-o", address])
     }
 
     /// Waits until the API server says that it is ready, and leaves the administrator's kubeconfig in its place.

@@ -153,7 +153,7 @@ fn deploy(cluster: &Cluster) -> Result<()> {
         cluster.kubectl.run(&["-n", "demo", "rollout", "status", "deployment/web", "--timeout=120s"])?;
         Ok(((), "3 pods".to_owned()))
     })?;
-    let address = cluster.address(0);
+    let address = cluster.server_address()?;
     for (way, port, host) in [("node port", DEMO_PORT, address.as_str()), ("Ingress", 80, DEMO_HOST)] {
         step(&format!("demo answers by {way}"), |step| {
             let answer = cluster.watched(step, &format!("the demo answers by its {way}"), || {
@@ -182,7 +182,7 @@ fn show(cluster: &Cluster) -> Result<()> {
     say(&format!("  export KUBECONFIG={}", cluster.kubectl.kubeconfig().display()));
     say("  kubectl -n demo get pods -o wide");
     say("  kubectl -n demo exec deploy/web -- wget -qO- http://web.demo");
-    say(&format!("  busybox wget -qO- --header 'Host: {DEMO_HOST}' http://{}/", cluster.address(0)));
+    say(&format!("  busybox wget -qO- --header 'Host: {DEMO_HOST}' http://{}/", cluster.server_address()?));
     say("");
     Ok(())
 }
