@@ -87,6 +87,27 @@ pub(crate) fn power(stage: &Stage) -> Result<()> {
     until("the API server is ready", RETURN, || {
         Ok(stage.kubectl().try_run(&["get", "--raw", "/readyz"]).is_ok().then_some(()))
     })?;
+    serving(stage)?;
+    stage.kubectl().run(&["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
+    same(&before, &objects(stage)?)
+}
+
+/// Waits until another process is the daemon, the API answers, the nodes are ready and the demo
+/// is served.
+fn returned(stage: &Stage, host: &Host, daemon: &str, old: Pid) -> Result<()> {
+    until("it runs again", RETURN, || {
+        Ok(host.daemons().iter().any(|(name, pid)| name == daemon && *pid != old).then_some(()))
+    })?;
+    until("the API server is ready", RETURN, || {
+        Ok(stage.kubectl().try_run(&["get", "--raw", "/readyz"]).is_ok().then_some(()))
+    })?;
+    stage.kubectl().run(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=60s"])?;
+    // A supervisor is back before the daemons that went with it are.
+    serving(stage)
+}
+
+/// Waits until the demo answers by node port and ingress of every node.
+fn serving(stage: &Stage) -> Result<()> {
     for (index, host) in stage.cluster.hosts.iter().enumerate() {
         for port in [30080, 80] {
             let address = format!("{}:{port}", stage.cluster.address(index));
@@ -95,19 +116,7 @@ pub(crate) fn power(stage: &Stage) -> Result<()> {
             })?;
         }
     }
-    stage.kubectl().run(&["-n", "demo", "rollout", "status", "deployment/web", "--timeout=60s"])?;
-    same(&before, &objects(stage)?)
-}
-
-/// Waits until another process is the daemon, the API answers and the nodes are ready.
-fn returned(stage: &Stage, host: &Host, daemon: &str, old: Pid) -> Result<()> {
-    until("it runs again", RETURN, || {
-        Ok(host.daemons().iter().any(|(name, pid)| name == daemon && *pid != old).then_some(()))
-    })?;
-    until("the API server is ready", RETURN, || {
-        Ok(stage.kubectl().try_run(&["get", "--raw", "/readyz"]).is_ok().then_some(()))
-    })?;
-    stage.kubectl().run(&["wait", "--for=condition=Ready", "node", "--all", "--timeout=60s"]).map(drop)
+    Ok(())
 }
 
 /// Those who call the service: by the node port of each node.
