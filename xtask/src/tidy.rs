@@ -15,6 +15,7 @@ const TOP: &[&str] = &[
     "LICENSE",
     "rust-toolchain.toml",
     "README.md",
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
     "apiserver",
     "scheduler",
