@@ -1,6 +1,6 @@
 //! The subject of the tests: a server and an agent on a LAN, and the ways to speak to them.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -23,6 +23,8 @@ pub struct Stage {
     pub cluster: Cluster,
     kubectl: PathBuf,
     keep: bool,
+    /// Another run, of another clone perhaps, would make hosts of the same names.
+    _alone: File,
 }
 
 impl Stage {
@@ -35,6 +37,8 @@ impl Stage {
             .ancestors()
             .nth(2)
             .context("deploy/e2e lies in the repository")?;
+        let alone = File::open("/run").context("could not open /run")?;
+        alone.lock().context("could not wait for another run of these tests")?;
         let kubectl = kubectl::find(&repo.join("target"))?;
         let site = Site::e2e(repo);
         let kept = keep && !lan::namespaces(&site).is_empty();
@@ -47,7 +51,7 @@ impl Stage {
         }
         let (executable, _) = bundle::install(&built()?, &site.folder)?;
         let cluster = Cluster::new(site, nodes, Network::Lan, executable, kubectl.clone());
-        let stage = Self { cluster, kubectl, keep };
+        let stage = Self { cluster, kubectl, keep, _alone: alone };
         if !kept && let Err(error) = stage.bring_up() {
             stage.end(true)?;
             return Err(error);
