@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use client::event::{Recorder, Severity};
 use client::k8s_openapi::api::coordination::v1::Lease;
 use client::k8s_openapi::api::core::v1::{Node, Pod};
-use client::kube::api::{Patch, PatchParams, PostParams};
+use client::kube::api::{Patch, PatchParams};
 use client::kube::{Api, Client};
 use client::object::found;
 use client::{Cache, Change, Key, Next, Queue};
@@ -118,8 +118,11 @@ impl State {
         if left.is_none()
             && let Some(conditions) = plan::silenced(&node, now())
         {
-            node.status.get_or_insert_default().conditions = Some(conditions);
-            let written = found(api.replace_status(&key.name, &PostParams::default(), &node).await);
+            // Only the conditions: of the rest of the status, the cache keeps what controllers read.
+            let patch = json!({"metadata": {"resourceVersion": node.metadata.resource_version},
+                "status": {"conditions": conditions}});
+            let patched = api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            let written = found(patched);
             match written.context("could not mark a silent node as unknown")? {
                 Some(written) => node = written,
                 None => return Ok(Next::Wait),
