@@ -195,7 +195,8 @@ impl Start<'_> {
         // The hook's words may hold secrets: the status has them, the event does not.
         self.tell(Severity::Warning, "FailedPostStartHook", "PostStartHook failed".to_owned());
         self.tell(Severity::Normal, "Killing", "FailedPostStartHook".to_owned());
-        super::stop::stop(self.agent, self.pod, id, self.member, ip, super::stop::grace(self.pod)).await;
+        super::stop::stop(self.agent, self.pod, id, self.member, ip, super::stop::grace(self.pod), true)
+            .await;
         Err(waiting("PostStartHookError", message))
     }
 }

@@ -19,7 +19,7 @@ pub fn grace(pod: &Pod) -> Duration {
     Duration::from_secs(u64::try_from(grace_seconds(pod)).unwrap_or(0))
 }
 
-/// Stops a container; what fails is logged and shows as a container that still runs.
+/// Stops a container, after its preStop hook if `hooks`; what fails is logged and shows as a container that still runs.
 pub async fn stop(
     agent: &Agent,
     pod: &Pod,
@@ -27,11 +27,12 @@ pub async fn stop(
     member: &Member<'_>,
     ip: Option<IpAddr>,
     grace: Duration,
+    hooks: bool,
 ) {
     let begun = Instant::now();
     let hook = member.container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.pre_stop.as_ref());
     let mut left = grace;
-    if let Some(hook) = hook.filter(|_| !grace.is_zero()) {
+    if let Some(hook) = hook.filter(|_| hooks && !grace.is_zero()) {
         match tokio::time::timeout(grace, hook::run(agent, &member.container, id, ip, hook)).await {
             Ok(Ok(())) => {}
             Ok(Err(message)) => {

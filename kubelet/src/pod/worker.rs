@@ -377,7 +377,7 @@ impl Worker {
                 let grace = grace.unwrap_or_else(|| super::stop::grace(pod));
                 self.agent.tell_of(pod, &member, Severity::Normal, "Killing", message);
                 let ip = self.facts(pod).pod_ips.first().copied();
-                super::stop::stop(&self.agent, pod, &id, &member, ip, grace).await;
+                super::stop::stop(&self.agent, pod, &id, &member, ip, grace, true).await;
             }
             Action::Remove { id } => {
                 let log =

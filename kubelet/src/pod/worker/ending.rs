@@ -12,6 +12,18 @@ pub(super) struct Ending {
     kill: Instant,
     /// The sandbox is stopped, volumes and cgroup are gone.
     cleared: bool,
+    /// A shorter grace period cut the stops short: hooks have had their turn.
+    hurried: bool,
+}
+
+/// Returns once the pod is to be gone before `kill`, or nobody has a wish for it any more.
+async fn hurry(desired: &mut watch::Receiver<Desired>, kill: Instant) {
+    while desired.changed().await.is_ok() {
+        let grace = stop::grace(desired.borrow_and_update().pod());
+        if Instant::now() + grace < kill {
+            return;
+        }
+    }
 }
 
 /// The pause after something could not be cleared away.
@@ -26,7 +38,7 @@ impl Worker {
         let ending = match self.ending {
             // A later, shorter grace period counts.
             Some(ending) => Ending { kill: ending.kill.min(now + grace), ..ending },
-            None => Ending { kill: now + grace, cleared: false },
+            None => Ending { kill: now + grace, cleared: false, hurried: false },
         };
         self.ending = Some(ending);
         let health = self.probes.health();
@@ -34,7 +46,7 @@ impl Worker {
         let spec = spec(pod);
         let batch = farewell(&spec, &self.observed);
         if !batch.is_empty() {
-            return self.stop_batch(pod, batch, ending.kill).await;
+            return self.stop_batch(pod, batch, ending).await;
         }
         if !ending.cleared {
             if let Err(error) = self.clear(pod).await {
@@ -57,11 +69,13 @@ impl Worker {
         }
     }
 
-    /// Stops containers side by side; a new wish of the pod's owner interrupts.
-    async fn stop_batch(&self, pod: &Arc<Pod>, ids: Vec<String>, kill: Instant) -> Next {
+    /// Stops containers side by side; only a shorter grace period interrupts. Whatever else changes of the pod must not:
+    /// a hook would begin again, and a runtime is left with a command that nobody waits for.
+    async fn stop_batch(&mut self, pod: &Arc<Pod>, ids: Vec<String>, ending: Ending) -> Next {
         let spec = spec(pod);
         let ip = self.facts(pod).pod_ips.first().copied();
-        let left = kill.saturating_duration_since(Instant::now());
+        let left = ending.kill.saturating_duration_since(Instant::now());
+        let hooks = !ending.hurried;
         let agent = &self.agent;
         let stops = ids.iter().map(|id| {
             let name =
@@ -72,7 +86,7 @@ impl Worker {
                     Some(member) => {
                         let message = format!("Stopping container {}", member.name());
                         agent.tell_of(pod, &member, Severity::Normal, "Killing", message);
-                        stop::stop(agent, pod, id, &member, ip, left).await;
+                        stop::stop(agent, pod, id, &member, ip, left, hooks).await;
                     }
                     // Of a pod of which only the runtime knows.
                     None => drop(agent.runtime.stop_container(id, left).await),
@@ -80,9 +94,12 @@ impl Worker {
             }
         });
         let mut desired = self.desired.clone();
-        tokio::select! {
-            _ = futures::future::join_all(stops) => {}
-            _ = desired.changed() => {}
+        let hurried = tokio::select! {
+            _ = futures::future::join_all(stops) => false,
+            () = hurry(&mut desired, ending.kill) => true,
+        };
+        if hurried {
+            self.ending = Some(Ending { hurried, ..ending });
         }
         Next::Now
     }
